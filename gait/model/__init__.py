@@ -1,0 +1,1 @@
+"""The TrackletGait network and its checkpoints."""

@@ -1,0 +1,69 @@
+"""The tracklet: the only thing that crosses from perception to identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SILHOUETTE_HW = (64, 44)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracklet:
+    """Consecutive silhouettes of one track.
+
+    A tracklet of no silhouettes is ordinary: it says that a track has ended (`is_last`) or that
+    nothing of it could be used so far, and why (`reasons`).
+
+    Attributes:
+        stream: Name of the camera or file.
+        track_id: Track the silhouettes were cut from; unique within the stream.
+        silhouettes: Shape (T, 64, 44), uint8 in 0..255.
+        frame_indices: Shape (T,), int64, strictly increasing.
+        times_s: Shape (T,), float64, strictly increasing seconds on the stream's clock.
+        seen_s: When the track was first and last seen so far, in seconds on the stream's clock.
+        quality: Mean silhouette quality in 0..1; 0 when there are no silhouettes.
+        reasons: How often each reason code spoke against a frame of the track since its previous
+            tracklet, as sorted (code, count) pairs; see `gait.silhouette.Reason`.
+        is_last: Whether the track ended with this tracklet.
+    """
+
+    stream: str
+    track_id: int
+    silhouettes: NDArray[np.uint8]
+    frame_indices: NDArray[np.int64]
+    times_s: NDArray[np.float64]
+    seen_s: tuple[float, float]
+    quality: float = 1.0
+    reasons: tuple[tuple[str, int], ...] = ()
+    is_last: bool = False
+
+    def __post_init__(self) -> None:
+        shape = self.silhouettes.shape
+        if self.silhouettes.dtype != np.uint8 or shape[1:] != SILHOUETTE_HW:
+            raise ValueError(
+                f"Tracklet.silhouettes: expected uint8 of shape (T, 64, 44), "
+                f"got {self.silhouettes.dtype} of shape {shape}"
+            )
+        for name in ("frame_indices", "times_s"):
+            values = getattr(self, name)
+            if values.shape != shape[:1]:
+                raise ValueError(
+                    f"Tracklet.{name}: expected one per silhouette, shape {shape[:1]}, "
+                    f"got {values.shape}"
+                )
+            if np.any(np.diff(values) <= 0):
+                raise ValueError(f"Tracklet.{name}: expected strictly increasing values")
+        if not 0.0 <= self.quality <= 1.0:
+            raise ValueError(f"Tracklet.quality: expected 0..1, got {self.quality}")
+
+    def __len__(self) -> int:
+        return len(self.silhouettes)
+
+    @property
+    def uid(self) -> str:
+        """Name of this tracklet, unique within a run: stream, track and first frame."""
+        first = int(self.frame_indices[0]) if len(self) else "end"
+        return f"{self.stream}/{self.track_id}/{first}"

@@ -1,0 +1,1 @@
+"""Cameras and files in, sightings out: the machine around `gait` and `trackers`."""

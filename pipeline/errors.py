@@ -1,0 +1,33 @@
+"""What can go wrong in `pipeline`.
+
+PipelineError
+├── ConfigError    a configuration that cannot be used; the command line exits with 2
+├── SourceError    a video or folder that cannot be read
+├── ModelError     a detector, segmenter or appearance model that cannot be loaded or run
+├── GalleryError   a gallery that cannot be opened or written
+└── OutputError    a results folder that cannot be written
+"""
+
+
+class PipelineError(Exception):
+    """Base of every error `pipeline` raises on purpose."""
+
+
+class ConfigError(PipelineError):
+    """A configuration that cannot be used: unknown key, wrong type, impossible value."""
+
+
+class SourceError(PipelineError):
+    """A video or folder that cannot be read, or cannot be read to its end."""
+
+
+class ModelError(PipelineError):
+    """A detector, segmenter or appearance model that cannot be loaded or run."""
+
+
+class GalleryError(PipelineError):
+    """A gallery that cannot be opened or written, or was made by another model."""
+
+
+class OutputError(PipelineError):
+    """A results folder that cannot be written, or has no room left."""

@@ -1,0 +1,1 @@
+"""Who is known, and how near a tracklet comes to them."""

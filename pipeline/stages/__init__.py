@@ -1,0 +1,1 @@
+"""The steps from frames to tracklets: one protocol a verb, one vendor a file."""

@@ -1,0 +1,1 @@
+"""The link that carries tracklets from perception to identity."""

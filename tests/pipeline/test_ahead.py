@@ -36,14 +36,15 @@ def test_an_error_reaches_the_reader_after_what_came_before_it():
         yield from range(3)
         raise RuntimeError("stage failed on item 3")
 
-    for depth in (0, 2):
-        seen = []
-        with (
-            pytest.raises(RuntimeError, match="item 3"),
-            Ahead(three_then_error(), depth=depth) as items,
-        ):
+    def read(depth, seen):
+        with Ahead(three_then_error(), depth=depth) as items:
             for item in items:
                 seen.append(item)
+
+    for depth in (0, 2):
+        seen = []
+        with pytest.raises(RuntimeError, match="item 3"):
+            read(depth, seen)
         assert seen == [0, 1, 2]
 
 

@@ -1,0 +1,151 @@
+"""What this machine has and what it lacks: `trackletgait doctor`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline.version import __version__
+
+Verdict = Literal["ok", "absent", "problem"]
+"""`absent` is an option that is not installed; `problem` keeps something from working."""
+
+OUR_PACKAGES = ("gait", "pipeline", "trackers")
+
+REQUIRED = {
+    "torch": "torch",
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "cv2": "opencv-python-headless",
+    "av": "av",
+    "onnxruntime": "onnxruntime",
+    "ai_edge_litert": "ai-edge-litert",
+    "sqlalchemy": "sqlalchemy",
+    "pydantic": "pydantic",
+    "zmq": "pyzmq",
+}
+OPTIONAL = {
+    "ultralytics": ("ultralytics-opencv-headless", "other YOLO detectors: pip install '.[yolo]'"),
+    "segment_anything": ("segment-anything", "the `sam` segmenter: see docs/install.md"),
+    "deep_sort_realtime": ("deep-sort-realtime", "the `deepsort` tracker: see docs/install.md"),
+    "tensorrt": ("tensorrt", "NVIDIA engines: from the vendor's index"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor's report."""
+
+    subject: str
+    verdict: Verdict
+    detail: str
+
+
+def examine(out: Path = Path()) -> Iterator[Finding]:
+    """Look at the machine, the packages, the bundled models and the folder for results.
+
+    Args:
+        out: The folder results would go to.
+    """
+    yield Finding("trackletgait", "ok", f"{__version__}, Python {platform.python_version()}")
+    yield Finding("machine", "ok", f"{platform.platform()}, {os.cpu_count()} cores")
+    yield from _packages()
+    yield _gpu()
+    yield _decoders()
+    yield from _models()
+    yield from name_clashes()
+    yield from _folders(out)
+
+
+def _packages() -> Iterator[Finding]:
+    for module, distribution in REQUIRED.items():
+        yield _package(module, distribution, "problem", f"pip install {distribution}")
+    for module, (distribution, use) in OPTIONAL.items():
+        yield _package(module, distribution, "absent", use)
+
+
+def _package(module: str, distribution: str, lacking: Verdict, cure: str) -> Finding:
+    try:
+        version = importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        try:  # another distribution of the same module, such as the GUI build of OpenCV
+            found = importlib.import_module(module)
+            version = str(getattr(found, "__version__", "unknown version"))
+        except ImportError as error:
+            return Finding(module, lacking, f"not installed ({error}); {cure}")
+    return Finding(module, "ok", version)
+
+
+def _gpu() -> Finding:
+    import torch
+
+    if not torch.cuda.is_available():
+        return Finding("GPU", "absent", "none that torch can use: everything runs on the CPU")
+    names = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
+    return Finding("GPU", "ok", f"{', '.join(sorted(names))}, CUDA {torch.version.cuda}")
+
+
+def _decoders() -> Finding:
+    import av
+
+    wanted = ("h264", "hevc", "mjpeg", "mpeg4", "vp9", "av1")
+    found = [name for name in wanted if name in av.codecs_available]
+    missing = sorted(set(wanted) - set(found))
+    if missing:
+        return Finding("decoders", "problem", f"missing {', '.join(missing)}: reinstall av")
+    return Finding("decoders", "ok", ", ".join(found))
+
+
+def _models() -> Iterator[Finding]:
+    from pipeline.errors import ModelError
+    from pipeline.weights import BUNDLED, resolve
+
+    for name in BUNDLED:
+        try:
+            path = resolve(name)
+        except ModelError as error:
+            yield Finding(f"model {name}", "problem", str(error))
+        else:
+            yield Finding(f"model {name}", "ok", f"{path.stat().st_size / 1e6:.1f} MB, intact")
+
+
+def name_clashes() -> Iterator[Finding]:
+    """Find other distributions that brought a package of one of our names.
+
+    PyPI has packages called `gait`, `pipeline` and `trackers`; installed beside ours, whichever
+    came last has silently overwritten the other's files.
+    """
+    owners = importlib.metadata.packages_distributions()
+    for name in OUR_PACKAGES:
+        others = sorted({d for d in owners.get(name, []) if d.lower() != "trackletgait"})
+        if others:
+            yield Finding(
+                f"name {name}",
+                "problem",
+                f"{', '.join(others)} also installs a package called {name}: "
+                f"pip uninstall {' '.join(others)}, then reinstall trackletgait",
+            )
+        else:
+            yield Finding(f"name {name}", "ok", "ours alone")
+
+
+def _folders(out: Path) -> Iterator[Finding]:
+    for subject, folder in (
+        ("results folder", out),
+        ("temporary folder", Path(tempfile.gettempdir())),
+    ):
+        try:
+            with tempfile.TemporaryFile(dir=folder) as probe:
+                probe.write(b"trackletgait")
+            free_gb = shutil.disk_usage(folder).free / 1e9
+            yield Finding(subject, "ok", f"{folder.resolve()} is writable, {free_gb:.1f} GB free")
+        except OSError as error:
+            yield Finding(subject, "problem", f"{folder}: {error.strerror}; choose another folder")

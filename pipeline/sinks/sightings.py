@@ -1,0 +1,112 @@
+"""sightings.jsonl: who was where, when, a line each."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from types import TracebackType
+
+from pipeline.sinks.folder import LineFile, ResultsFolder, clean_text
+from pipeline.values import Sighting
+
+logger = logging.getLogger(__name__)
+
+
+class SightingLog:
+    """Writes each sighting as one JSON line that reaches the disk's cache at once.
+
+    Args:
+        folder: The results folder.
+
+    Raises:
+        OutputError: The file cannot be made.
+    """
+
+    def __init__(self, folder: ResultsFolder) -> None:
+        self._file = LineFile(folder, folder.sightings)
+
+    def write(self, sighting: Sighting) -> None:
+        """Append one sighting.
+
+        Raises:
+            OutputError: There is no room; the sightings before are safe.
+        """
+        self._file.write(json.dumps(_as_json(sighting), ensure_ascii=False) + "\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> SightingLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_sightings(path: Path) -> list[Sighting]:
+    """Return the sightings of a file; a damaged line is left out with a warning.
+
+    Raises:
+        OSError: The file is missing or unreadable.
+    """
+    sightings = []
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                sightings.append(_from_json(line))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                logger.warning("%s: line %d is damaged and left out: %s", path, number, error)
+    return sightings
+
+
+def clock_text(seconds: float) -> str:
+    """Return a moment as people read it: 0:12.3, 1:02:03.4."""
+    tenths = round(abs(seconds) * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    sign = "-" if seconds < 0 and tenths else ""
+    clock = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{sign}{clock}:{rest // 10:02d}.{rest % 10}"
+
+
+def _as_json(sighting: Sighting) -> dict[str, object]:
+    identity = sighting.identity
+    return {
+        "identity": None if identity is None else clean_text(identity),
+        "stream": clean_text(sighting.stream),
+        "track_id": sighting.track_id,
+        "start_s": round(sighting.start_s, 3),
+        "end_s": round(sighting.end_s, 3),
+        "start": clock_text(sighting.start_s),
+        "end": clock_text(sighting.end_s),
+        "distance": sighting.distance,
+        "is_new": sighting.is_new,
+        "quality": round(sighting.quality, 4),
+        "num_silhouettes": sighting.num_silhouettes,
+        "tracklets": [clean_text(uid) for uid in sighting.tracklets],
+        "reasons": dict(sighting.reasons),
+    }
+
+
+def _from_json(line: str) -> Sighting:
+    data = json.loads(line)
+    return Sighting(
+        identity=data["identity"],
+        stream=data["stream"],
+        track_id=data["track_id"],
+        start_s=data["start_s"],
+        end_s=data["end_s"],
+        distance=data["distance"],
+        is_new=data["is_new"],
+        quality=data["quality"],
+        num_silhouettes=data["num_silhouettes"],
+        tracklets=tuple(data["tracklets"]),
+        reasons=tuple(sorted(data["reasons"].items())),
+    )

@@ -1,1 +1,1 @@
-"""The TrackletGait network and its checkpoints."""
+"""The TrackletGait network: sizes, layers, heads, and the files that hold its weights."""

@@ -1,0 +1,1 @@
+"""The subcommands of `trackletgait` that fill a file each."""

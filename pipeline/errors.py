@@ -5,6 +5,7 @@ PipelineError
 ├── SourceError    a video or folder that cannot be read
 ├── ModelError     a detector, segmenter or appearance model that cannot be loaded or run
 ├── GalleryError   a gallery that cannot be opened or written
+├── LinkError      a link into which nothing more can be sent
 └── OutputError    a results folder that cannot be written
 """
 
@@ -27,6 +28,10 @@ class ModelError(PipelineError):
 
 class GalleryError(PipelineError):
     """A gallery that cannot be opened or written, or was made by another model."""
+
+
+class LinkError(PipelineError):
+    """A link between perception and identity into which nothing more can be sent."""
 
 
 class OutputError(PipelineError):

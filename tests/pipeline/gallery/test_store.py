@@ -130,7 +130,9 @@ def _random_bytes() -> bytes:
     return np.random.default_rng(0).bytes(20_000)
 
 
-@pytest.mark.parametrize("content", [b"stream,person\n" * 1000, _random_bytes()])
+@pytest.mark.parametrize(
+    "content", [b"stream,person\n" * 1000, _random_bytes()], ids=["text", "noise"]
+)
 def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(GalleryError, match="it is not an SQLite file: give another path"):
@@ -165,7 +167,11 @@ def test_a_damaged_gallery_is_refused(path: Path, exemplar: MakeExemplar, damage
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("blob", [b"", b"\0" * 100, np.full(4096, np.nan, "<f2").tobytes()])
+@pytest.mark.parametrize(
+    "blob",
+    [b"", b"\0" * 100, np.full(4096, np.nan, "<f2").tobytes()],
+    ids=["empty", "short", "nan"],
+)
 def test_a_damaged_embedding_is_named(path: Path, exemplar: MakeExemplar, blob: bytes) -> None:
     with open_store(path) as store:
         store.found(exemplar())

@@ -1,0 +1,292 @@
+"""Who is known, and how near a tracklet comes to them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from gait.distance import euclidean
+from gait.tracklet import Tracklet
+from pipeline.gallery.exemplar import Exemplar, Identity
+from pipeline.gallery.matrix import ExemplarMatrix, Row
+from pipeline.gallery.store import GalleryStore
+from pipeline.strict import StrictModel
+from pipeline.values import Embedding, Match
+
+logger = logging.getLogger(__name__)
+
+
+class GalleryConfig(StrictModel):
+    """Who may be recognised, and how strictly.
+
+    Attributes:
+        mode: "anonymous": people get pseudonyms ("person-001") and nothing else is known of them.
+        path: The gallery's file, made if missing; None keeps it in memory for this run only.
+        threshold: Largest distance at which two walks are one person's, in the paper's metric
+            (mean over 16 parts of Euclidean distances). Higher recognises more people again, at
+            the price of taking more strangers for somebody known. It belongs to a model: another
+            encoder wants another threshold.
+        max_exemplars: Tracklets kept of each person. Higher knows people from more sides, at the
+            price of memory (16 KB each) and search time.
+        remember_s: How long a track is remembered after it was last heard of, on its stream's
+            clock. Higher keeps two people apart who were visible together although the second
+            gave its first usable silhouettes only much later, at the price of memory.
+    """
+
+    mode: Literal["anonymous"] = "anonymous"
+    path: str | None = None
+    threshold: float = Field(default=1.0, ge=0)
+    max_exemplars: int = Field(default=10, ge=1)
+    remember_s: float = Field(default=300.0, ge=0)
+
+    def build(self, *, model_hash: str) -> Gallery:
+        """Return the gallery; the caller closes it.
+
+        Raises:
+            GalleryError: The file cannot be opened, or belongs to another model.
+        """
+        store = GalleryStore(None if self.path is None else Path(self.path), model_hash=model_hash)
+        try:
+            return Gallery(
+                store,
+                threshold=self.threshold,
+                max_exemplars=self.max_exemplars,
+                remember_s=self.remember_s,
+            )
+        except BaseException:
+            store.close()
+            raise
+
+
+@dataclass(slots=True)
+class _Track:
+    """What is remembered of a track.
+
+    Attributes:
+        seen_s: When it was first and last seen, as far as was reported.
+        identity: Who it is, once a tracklet of it was matched.
+        exemplars: Keys of the exemplars it gave.
+    """
+
+    seen_s: tuple[float, float]
+    identity: Identity | None
+    exemplars: set[int]
+
+    def hear(self, seen_s: tuple[float, float]) -> None:
+        self.seen_s = (min(self.seen_s[0], seen_s[0]), max(self.seen_s[1], seen_s[1]))
+
+    def was_visible_with(self, other: _Track) -> bool:
+        return max(self.seen_s[0], other.seen_s[0]) <= min(self.seen_s[1], other.seen_s[1])
+
+
+class Gallery:
+    """Everybody who is known, and who each tracklet is.
+
+        with GalleryConfig(path="people.gallery").build(model_hash=encoder.model_hash) as gallery:
+            usable = [tracklet for tracklet in tracklets if len(tracklet)]
+            gallery.note(tracklet for tracklet in tracklets if not len(tracklet))
+            matches = gallery.match(usable, encoder.encode(usable))
+
+    The rules:
+
+    * The first tracklet of a track is searched. It joins the nearest identity within the threshold
+      that is not ruled out; when there is none it founds a new one.
+    * A track is one person: its later tracklets belong to the same identity, whatever their
+      distance.
+    * Two people visible at once are two people: ruled out is who was recognised in another track
+      of the same stream that was seen (`Tracklet.seen_s`) while this one was. This is only as
+      good as what was reported: a track in view should be heard of every few seconds, by `note`
+      when it gives nothing usable.
+    * An identity keeps `max_exemplars` tracklets that differ most: of the two nearest to each other
+      the one of lower quality goes, the newer one when they are equal.
+    * A track is remembered until its stream's clock is `remember_s` past its last report. After
+      that it is searched again like a new one. So memory does not grow with running time.
+
+    What is new is on disk when `match` returns. It may be made in one thread and used in another,
+    but by one at a time.
+
+    Args:
+        store: Where identities are kept; closed with the gallery.
+        threshold: Largest distance at which two walks are one person's.
+        max_exemplars: Tracklets kept of each person.
+        remember_s: How long a track is remembered after it was last heard of.
+
+    Raises:
+        GalleryError: The store cannot be read.
+    """
+
+    def __init__(
+        self,
+        store: GalleryStore,
+        *,
+        threshold: float,
+        max_exemplars: int = 10,
+        remember_s: float = 300.0,
+    ) -> None:
+        self._store = store
+        self._threshold = threshold
+        self._max_exemplars = max_exemplars
+        self._remember_s = remember_s
+        self._tracks: dict[str, dict[int, _Track]] = {}
+        self._heard_s: dict[str, float] = {}
+        self._identities: dict[int, Identity] = {}
+        self._matrix = ExemplarMatrix()
+        for stored in store.exemplars():
+            self._identities[stored.identity.id] = stored.identity
+            row = Row(stored.id, stored.identity.id, stored.quality)
+            self._matrix.append(row, stored.embedding)
+
+    def __len__(self) -> int:
+        """How many people are known."""
+        return len(self._identities)
+
+    def match(self, tracklets: Sequence[Tracklet], embeddings: Sequence[Embedding]) -> list[Match]:
+        """Return who each tracklet is, in the same order.
+
+        The distance of a match is the one to the nearest exemplar that was a possible answer: of
+        all identities not ruled out for the first tracklet of a track, of its identity for later
+        ones, and never to an exemplar of the track itself. None when there was no such exemplar.
+
+        Args:
+            tracklets: With silhouettes, a stream's in the order in which they were assembled.
+            embeddings: One each, shape (256, 16).
+
+        Raises:
+            ValueError: A tracklet has no silhouettes, or an embedding has another shape or is not
+                finite. Nothing was changed.
+            GalleryError: The store could not be written. The tracklets before are stored.
+        """
+        pairs = zip(tracklets, embeddings, strict=True)
+        exemplars = [Exemplar.of(tracklet, embedding) for tracklet, embedding in pairs]
+        self._hear(tracklets)
+        matches = [self._match(exemplar) for exemplar in exemplars]
+        self._forget()
+        return matches
+
+    def note(self, tracklets: Iterable[Tracklet]) -> None:
+        """Learn from tracklets without silhouettes how long their tracks were seen."""
+        self._forget()
+        self._hear(tracklets)
+
+    def close(self) -> None:
+        """Close the store. A second time does nothing."""
+        self._store.close()
+
+    def __enter__(self) -> Gallery:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _match(self, exemplar: Exemplar) -> Match:
+        track = self._tracks[exemplar.stream][exemplar.track_id]
+        if track.identity is None:
+            return self._recognise(track, exemplar)
+        distance = self._distance(track, exemplar)
+        self._add(track, track.identity, exemplar)
+        return Match(track.identity.pseudonym, distance, self._threshold)
+
+    def _recognise(self, track: _Track, exemplar: Exemplar) -> Match:
+        """Find or found the identity of a track by its first tracklet."""
+        found = self._matrix.nearest(exemplar.embedding, barred=self._ruled_out(track, exemplar))
+        distance = None if found is None else found[1]
+        if found is None or found[1] > self._threshold:
+            return self._found(track, exemplar, distance)
+        identity = self._identities[self._matrix[found[0]].owner]
+        self._add(track, identity, exemplar)
+        track.identity = identity
+        return Match(identity.pseudonym, distance, self._threshold)
+
+    def _found(self, track: _Track, exemplar: Exemplar, distance: float | None) -> Match:
+        identity, key = self._store.found(exemplar)
+        self._identities[identity.id] = identity
+        self._matrix.append(Row(key, identity.id, exemplar.quality), exemplar.embedding)
+        track.identity = identity
+        track.exemplars.add(key)
+        logger.debug("%s is new: %s", exemplar.tracklet_uid, identity.pseudonym)
+        return Match(identity.pseudonym, distance, self._threshold, is_new=True)
+
+    def _ruled_out(self, track: _Track, exemplar: Exemplar) -> set[int]:
+        """Return the identities of others who were visible together with `track`."""
+        return {
+            other.identity.id
+            for other in self._tracks[exemplar.stream].values()
+            if other is not track and other.identity and other.was_visible_with(track)
+        }
+
+    def _distance(self, track: _Track, exemplar: Exemplar) -> float | None:
+        """Return how near a later tracklet of a track is to what others gave its identity."""
+        assert track.identity is not None
+        rows = [
+            row
+            for row in self._matrix.rows_of(track.identity.id)
+            if self._matrix[row].key not in track.exemplars
+        ]
+        if not rows:
+            return None
+        kept = self._matrix.embeddings[rows]
+        return float(euclidean(exemplar.embedding[np.newaxis], kept).min())
+
+    def _add(self, track: _Track, identity: Identity, exemplar: Exemplar) -> None:
+        """Keep an exemplar of a known identity if it is worth its place."""
+        rows = self._matrix.rows_of(identity.id)
+        is_full = len(rows) >= self._max_exemplars
+        index = self._least_telling(rows, exemplar) if is_full else len(self._matrix)
+        if index is None:
+            return
+        replacing = self._matrix[index].key if is_full else None
+        key = self._store.add(identity, exemplar, replacing=replacing)
+        if replacing is not None:
+            track.exemplars.discard(replacing)
+        track.exemplars.add(key)
+        if key in self._matrix:  # the same tracklet came before
+            return
+        row = Row(key, identity.id, exemplar.quality)
+        if is_full:
+            self._matrix.replace(index, row, exemplar.embedding)
+        else:
+            self._matrix.append(row, exemplar.embedding)
+
+    def _least_telling(self, rows: Sequence[int], exemplar: Exemplar) -> int | None:
+        """Return the row to give up for `exemplar`, or None when that is the least telling."""
+        rows = sorted(rows, key=lambda row: self._matrix[row].key)  # oldest first
+        kept = self._matrix.embeddings[rows]
+        all_of_them = np.concatenate([kept, exemplar.embedding[np.newaxis]])
+        distances = euclidean(all_of_them, all_of_them)
+        distances[np.tril_indices(len(all_of_them))] = np.inf
+        older, newer = divmod(int(np.argmin(distances)), len(distances))
+        qualities = [self._matrix[row].quality for row in rows] + [exemplar.quality]
+        goes = older if qualities[older] < qualities[newer] else newer
+        return rows[goes] if goes < len(rows) else None
+
+    def _hear(self, tracklets: Iterable[Tracklet]) -> None:
+        for tracklet in tracklets:
+            tracks = self._tracks.setdefault(tracklet.stream, {})
+            track = tracks.setdefault(tracklet.track_id, _Track(tracklet.seen_s, None, set()))
+            track.hear(tracklet.seen_s)
+            self._heard_s[tracklet.stream] = tracklet.seen_s[1]
+
+    def _forget(self) -> None:
+        """Drop the tracks that are too far from now, on their stream's clock.
+
+        Either way: a clock that was set back must not keep old tracks for ever.
+        """
+        for stream, tracks in self._tracks.items():
+            now_s = self._heard_s[stream]
+            self._tracks[stream] = {
+                track_id: track
+                for track_id, track in tracks.items()
+                if abs(now_s - track.seen_s[1]) <= self._remember_s
+            }

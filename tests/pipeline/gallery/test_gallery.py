@@ -1,0 +1,342 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from gait.tracklet import Tracklet
+from pipeline.errors import GalleryError
+from pipeline.gallery.gallery import Gallery, GalleryConfig
+from pipeline.gallery.store import GalleryStore
+from pipeline.values import Embedding, Match
+
+MakeTracklet = Callable[..., Tracklet]
+MakeEmbedding = Callable[..., Embedding]
+
+
+def open_gallery(path: Path | None = None, *, threshold: float = 1.0, **more: int) -> Gallery:
+    config = GalleryConfig(path=None if path is None else str(path), threshold=threshold, **more)
+    return config.build(model_hash="a" * 64)
+
+
+@pytest.fixture
+def gallery() -> Iterator[Gallery]:
+    with open_gallery() as gallery:
+        yield gallery
+
+
+def at(distance: float) -> Embedding:
+    """Return the embedding whose distance to `at(0)` is `distance`."""
+    return np.full((256, 16), distance / 16, np.float32)
+
+
+def match(gallery: Gallery, tracklet: Tracklet, embedding: Embedding) -> Match:
+    return gallery.match([tracklet], [embedding])[0]
+
+
+def test_the_first_person_is_new_and_has_no_distance(
+    gallery: Gallery, tracklet: MakeTracklet
+) -> None:
+    assert match(gallery, tracklet(), at(0)) == Match("person-001", None, 1.0, is_new=True)
+
+
+def test_a_person_within_the_threshold_is_recognised(
+    gallery: Gallery, tracklet: MakeTracklet
+) -> None:
+    match(gallery, tracklet(1, stream="door"), at(0))
+    again = match(gallery, tracklet(1, stream="yard"), at(1.0))
+    assert again.identity == "person-001"
+    assert not again.is_new
+    assert again.distance == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_person_beyond_the_threshold_is_somebody_new(
+    gallery: Gallery, tracklet: MakeTracklet
+) -> None:
+    match(gallery, tracklet(1, stream="door"), at(0))
+    other = match(gallery, tracklet(1, stream="yard"), at(1.01))
+    assert other.identity == "person-002"
+    assert other.is_new
+    assert other.distance == pytest.approx(1.01, abs=1e-3)
+    assert len(gallery) == 2
+
+
+def test_answers_come_in_the_order_of_the_questions(
+    gallery: Gallery, tracklet: MakeTracklet
+) -> None:
+    tracklets = [tracklet(n, stream=f"camera {n}") for n in range(6)]
+    matches = gallery.match(tracklets, [at(d) for d in (0, 50, 0.5, 99, 50.5, 0.1)])
+    names = [f"person-{n:03d}" for n in (1, 2, 1, 3, 2, 1)]
+    assert [match.identity for match in matches] == names
+    assert gallery.match([], []) == []
+
+
+def test_a_track_is_one_person_whatever_its_later_tracklets_look_like(
+    gallery: Gallery, tracklet: MakeTracklet
+) -> None:
+    match(gallery, tracklet(1, 0.0), at(0))
+    later = match(gallery, tracklet(1, 3.0), at(500))
+    assert later.identity == "person-001"
+    assert not later.is_new
+
+
+def test_the_distance_of_a_later_tracklet_is_not_to_its_own_track(
+    gallery: Gallery, tracklet: MakeTracklet
+) -> None:
+    match(gallery, tracklet(1, 0.0, stream="door"), at(0))
+    assert match(gallery, tracklet(1, 3.0, stream="door"), at(0)).distance is None
+    match(gallery, tracklet(5, 0.0, stream="yard"), at(0.9))
+    later = match(gallery, tracklet(5, 3.0, stream="yard"), at(0.8))
+    assert later.distance == pytest.approx(0.8, abs=1e-3)  # not 0.1
+
+
+def test_two_people_visible_at_once_are_two_people(
+    gallery: Gallery, tracklet: MakeTracklet
+) -> None:
+    match(gallery, tracklet(1, 0.0), at(0))
+    twin = match(gallery, tracklet(2, 2.0), at(0))
+    assert twin.identity == "person-002"
+    assert twin.distance is None  # there was nobody it could have been
+
+
+def test_the_next_best_is_taken_when_the_nearest_is_ruled_out(
+    gallery: Gallery, tracklet: MakeTracklet
+) -> None:
+    match(gallery, tracklet(1, 0.0, stream="yard"), at(0))
+    match(gallery, tracklet(1, 0.0, stream="door"), at(1.5))
+    near = match(gallery, tracklet(2, 0.0, stream="door"), at(1.0))
+    assert near.identity == "person-001"
+    assert near.distance == pytest.approx(1.0, abs=1e-3)
+
+
+def test_one_after_another_or_on_two_streams_may_be_one_person(
+    gallery: Gallery, tracklet: MakeTracklet
+) -> None:
+    match(gallery, tracklet(1, 0.0), at(0))
+    assert match(gallery, tracklet(2, 3.1), at(0)).identity == "person-001"
+    assert match(gallery, tracklet(1, 0.0, stream="yard"), at(0)).identity == "person-001"
+
+
+def test_the_time_a_track_was_seen_counts_not_only_its_silhouettes(
+    gallery: Gallery, tracklet: MakeTracklet
+) -> None:
+    match(gallery, tracklet(1, 0.0, seen_s=(0.0, 2.9)), at(0))
+    gallery.note([tracklet(1, 0.0, num=0, seen_s=(0.0, 6.0), is_last=True)])
+    assert match(gallery, tracklet(2, 5.0), at(0)).identity == "person-002"
+    assert match(gallery, tracklet(3, 8.5, seen_s=(5.5, 11.0)), at(0)).identity == "person-003"
+    assert match(gallery, tracklet(4, 12.0), at(0)).identity == "person-001"
+
+
+def test_tracks_told_of_in_one_batch_know_of_each_other(
+    gallery: Gallery, tracklet: MakeTracklet
+) -> None:
+    tracklets = [tracklet(1, 0.0), tracklet(2, 5.0), tracklet(1, 4.0)]
+    names = [match.identity for match in gallery.match(tracklets, [at(0)] * 3)]
+    assert names == ["person-001", "person-002", "person-001"]
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # the fixture has no state
+)
+@given(
+    tracks=st.lists(
+        st.tuples(
+            st.sampled_from(["door", "yard"]),
+            st.integers(0, 60),  # first seen, s
+            st.integers(1, 20),  # tracklets
+            st.integers(0, 2),  # what the person looks like
+        ),
+        max_size=10,
+    ),
+    batch=st.integers(1, 5),
+)
+def test_no_two_tracks_visible_at_once_share_an_identity(
+    tracklet: MakeTracklet, tracks: list[tuple[str, int, int, int]], batch: int
+) -> None:
+    reports = sorted(
+        (
+            tracklet(n, start + 1.5 * k, stream=stream, seen_s=(start, start + 1.5 * k + 3.0))
+            for n, (stream, start, count, _) in enumerate(tracks)
+            for k in range(count)
+        ),
+        key=lambda report: report.seen_s[1],
+    )
+    identities: dict[int, set[str | None]] = {}
+    with open_gallery() as gallery:
+        for i in range(0, len(reports), batch):
+            some = reports[i : i + batch]
+            looks = [at(50 * tracks[report.track_id][3]) for report in some]
+            for report, answer in zip(some, gallery.match(some, looks), strict=True):
+                identities.setdefault(report.track_id, set()).add(answer.identity)
+    assert all(len(names) == 1 for names in identities.values())
+    for one, other in combinations(range(len(tracks)), 2):
+        (stream, start, count, _), (stream2, start2, count2, _) = tracks[one], tracks[other]
+        end, end2 = (s + 1.5 * (c - 1) + 3.0 for s, c in ((start, count), (start2, count2)))
+        if stream == stream2 and max(start, start2) <= min(end, end2):
+            assert identities[one] != identities[other]
+
+
+def test_a_track_is_forgotten_when_its_stream_has_moved_on(tracklet: MakeTracklet) -> None:
+    with open_gallery() as gallery:
+        for track_id in range(500):
+            match(gallery, tracklet(track_id, 10.0 * track_id, is_last=True), at(0))
+            gallery.note([tracklet(100_000 + track_id, 10.0 * track_id + 1, num=0, is_last=True)])
+        assert sum(len(tracks) for tracks in gallery._tracks.values()) < 100
+        assert len(gallery) == 1
+
+
+def test_a_clock_that_is_set_back_does_not_make_tracks_forgotten(
+    gallery: Gallery, tracklet: MakeTracklet
+) -> None:
+    match(gallery, tracklet(1, 5000.0), at(0))
+    match(gallery, tracklet(2, 0.0), at(50))
+    assert match(gallery, tracklet(2, 3.0), at(99)).identity == "person-002"
+
+
+def test_the_exemplars_that_differ_most_are_kept(path_of: Path, tracklet: MakeTracklet) -> None:
+    with open_gallery(path_of, max_exemplars=3) as gallery:
+        for n, distance in enumerate([0.0, 0.1, 5.0, 5.2, 9.0, 0.2]):
+            match(gallery, tracklet(1, 3.0 * n), at(distance))
+    assert kept(path_of) == pytest.approx([0.0, 5.0, 9.0], abs=1e-2)
+
+
+def test_of_two_alike_exemplars_the_better_one_is_kept(
+    path_of: Path, tracklet: MakeTracklet
+) -> None:
+    with open_gallery(path_of, max_exemplars=2) as gallery:
+        match(gallery, tracklet(1, 0.0, quality=0.5), at(0))
+        match(gallery, tracklet(1, 3.0, quality=0.5), at(5))
+        match(gallery, tracklet(1, 6.0, quality=0.9), at(0.2))
+        match(gallery, tracklet(1, 9.0, quality=0.4), at(0.3))
+    assert kept(path_of) == pytest.approx([0.2, 5.0], abs=1e-2)
+
+
+def test_a_replaced_exemplar_is_no_longer_searched(tracklet: MakeTracklet) -> None:
+    with open_gallery(max_exemplars=1, threshold=0.3) as gallery:
+        match(gallery, tracklet(1, 0.0, quality=0.1), at(0))
+        match(gallery, tracklet(1, 3.0, quality=0.9), at(5))
+        assert match(gallery, tracklet(1, stream="yard"), at(0)).is_new
+        assert match(gallery, tracklet(2, stream="hall"), at(5)).identity == "person-001"
+
+
+@pytest.fixture
+def path_of(tmp_path: Path) -> Path:
+    return tmp_path / "people.gallery"
+
+
+def kept(path: Path) -> list[float]:
+    """Return where the stored exemplars lie, sorted."""
+    with GalleryStore(path, model_hash="a" * 64) as store:
+        return sorted(16 * float(row.embedding[0, 0]) for row in store.exemplars())
+
+
+def test_people_are_known_again_when_the_gallery_is_opened_again(
+    path_of: Path, tracklet: MakeTracklet, embedding: MakeEmbedding
+) -> None:
+    looks = [embedding(n, noise=0.1, seed=n) for n in range(5)]
+    with open_gallery(path_of) as gallery:
+        first = gallery.match([tracklet(n, 10.0 * n) for n in range(5)], looks)
+    with open_gallery(path_of) as gallery:
+        again = gallery.match([tracklet(n, 10.0 * n, stream="yard") for n in range(5)], looks)
+    assert [match.identity for match in again] == [match.identity for match in first]
+    assert not any(match.is_new for match in again)
+
+
+def test_the_same_recording_processed_twice_changes_nothing(
+    path_of: Path, tracklet: MakeTracklet, embedding: MakeEmbedding
+) -> None:
+    tracklets = [tracklet(n % 4, 3.0 * (n // 4)) for n in range(40)]
+    looks = [embedding(n % 4, noise=0.02, seed=n) for n in range(40)]
+    with open_gallery(path_of) as gallery:
+        first = gallery.match(tracklets, looks)
+    before = kept(path_of)
+    with open_gallery(path_of) as gallery:
+        again = gallery.match(tracklets, looks)
+    assert kept(path_of) == before
+    assert [match.identity for match in again] == [match.identity for match in first]
+
+
+def test_another_recording_under_the_same_name_loses_nobody(
+    path_of: Path, tracklet: MakeTracklet
+) -> None:
+    for distance in (0, 50):
+        with open_gallery(path_of) as gallery:
+            match(gallery, tracklet(1, 0.0), at(distance))
+    assert kept(path_of) == pytest.approx([0, 50])
+
+
+def test_a_tracklet_delivered_twice_counts_once(path_of: Path, tracklet: MakeTracklet) -> None:
+    with open_gallery(path_of) as gallery:
+        for _ in range(3):
+            assert match(gallery, tracklet(1, 0.0), at(0)).identity == "person-001"
+    assert len(kept(path_of)) == 1
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e6])
+def test_a_number_that_cannot_be_stored_changes_nothing(
+    path_of: Path, tracklet: MakeTracklet, wrong: float
+) -> None:
+    bad = at(1)
+    bad[17, 3] = wrong
+    with open_gallery(path_of) as gallery:
+        with pytest.raises(ValueError, match=r"door/2/0: expected an embedding of finite numbers"):
+            gallery.match([tracklet(1), tracklet(2)], [at(0), bad])
+        assert len(gallery) == 0
+    assert kept(path_of) == []
+
+
+def test_a_wrong_question_is_refused(gallery: Gallery, tracklet: MakeTracklet) -> None:
+    with pytest.raises(ValueError, match="expected a tracklet with silhouettes"):
+        gallery.match([tracklet(num=0)], [at(0)])
+    with pytest.raises(ValueError, match=r"expected an embedding of shape \(256, 16\)"):
+        gallery.match([tracklet()], [np.zeros((16, 256), np.float32)])
+    with pytest.raises(ValueError, match="shorter"):
+        gallery.match([tracklet(), tracklet(2)], [at(0)])
+
+
+def test_a_failed_write_leaves_the_memory_as_it_was(
+    tracklet: MakeTracklet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = GalleryStore(None, model_hash="a" * 64)
+    with Gallery(store, threshold=1.0) as gallery:
+        match(gallery, tracklet(1), at(0))
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "_insert", _no_room)
+            for n, distance in enumerate((50, 0.5)):
+                with pytest.raises(GalleryError):
+                    match(gallery, tracklet(2, 10.0 * (n + 1)), at(distance))
+        assert len(gallery) == 1
+        assert match(gallery, tracklet(2, 30.0), at(50)).identity == "person-002"
+
+
+def _no_room(*_: object) -> None:
+    raise GalleryError("no room")
+
+
+def test_a_gallery_made_in_one_thread_works_in_another(
+    path_of: Path, tracklet: MakeTracklet
+) -> None:
+    matches: list[Match] = []
+    with open_gallery(path_of) as gallery:
+        thread = threading.Thread(target=lambda: matches.append(match(gallery, tracklet(), at(0))))
+        thread.start()
+        thread.join(timeout=10)
+    assert matches[0].identity == "person-001"
+    assert len(kept(path_of)) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"mode": "named"}, {"threshold": -1.0}, {"max_exemplars": 0}, {"paht": "x"}]
+)
+def test_a_wrong_configuration_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        GalleryConfig.model_validate(wrong)

@@ -33,7 +33,7 @@ def identity_colour(identity: str | None) -> Colour:
     """
     if identity is None:
         return UNKNOWN_RGB
-    number = re.search(r"(?<!\w)[A-Za-z_]*[-_ ]?0*(\d{1,6})$", identity)
+    number = re.search(r"(\d{1,6})$", identity)
     if number:
         turn = int(number[1])
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +77,7 @@ class Recorder:
             self._masks = stack.enter_context(LineFile(folder, files.masks))
             self._stack = stack.pop_all()
 
-    def write(self, frame: Frame, tracks: Tracks, masks: tuple[Mask | None, ...]) -> None:
+    def write(self, frame: Frame, tracks: Tracks, masks: Sequence[Mask | None]) -> None:
         """Append one frame; a frame without people is recorded too.
 
         Args:
@@ -164,7 +164,7 @@ def _mot_lines(index: int, tracks: Tracks) -> str:
     )
 
 
-def _record_line(frame: Frame, tracks: Tracks, masks: tuple[Mask | None, ...]) -> str:
+def _record_line(frame: Frame, tracks: Tracks, masks: Sequence[Mask | None]) -> str:
     people = [
         {
             "id": track_id,

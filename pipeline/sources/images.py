@@ -15,7 +15,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from pipeline.errors import SourceError
-from pipeline.sources.pixels import upright_bgr
+from pipeline.sources.pixels import upright_bgr, view_of
 from pipeline.sources.source import Picture, ReadConfig, RecordedSource, StreamInfo
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class ImageFolderSource(RecordedSource):
         try:
             with av.open(io.BytesIO(file.read_bytes()), "r") as container:
                 for frame in container.decode(video=0):
-                    return upright_bgr(frame, self._reformatter)
+                    return upright_bgr(frame, self._reformatter, view_of(frame))
         except (av.FFmpegError, OSError, IndexError) as error:
             logger.debug("%s: %s", file, error)
         return None

@@ -62,10 +62,13 @@ def stream_names(paths: Sequence[Path]) -> list[str]:
     The stem where that is enough; else with the suffix (`cam-avi`) or the folders (`north-cam`)
     that tell the paths apart; else a number. Upper and lower case count as the same.
     """
-    names = [_NAMINGS[0](path) for path in paths]
-    for clash in {name.casefold() for name in names}:
-        group = [i for i, name in enumerate(names) if name.casefold() == clash]
-        namings = (tried for tried in _NAMINGS if _all_differ([tried(paths[i]) for i in group]))
+    stems = [_NAMINGS[0](path) for path in paths]
+    groups: dict[str, list[int]] = {}
+    for i, stem in enumerate(stems):
+        groups.setdefault(stem.casefold(), []).append(i)
+    names = stems.copy()
+    for group in groups.values():
+        namings = (name for name in _NAMINGS if _all_differ([name(paths[i]) for i in group]))
         naming = next(namings, _NAMINGS[0])
         for i in group:
             names[i] = naming(paths[i])

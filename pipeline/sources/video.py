@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import SourceError
 from pipeline.sources.clock import FrameClock
-from pipeline.sources.pixels import upright_bgr
+from pipeline.sources.pixels import View, upright_bgr, view_of
 from pipeline.sources.source import Picture, ReadConfig, RecordedSource, StreamInfo
 
 logger = logging.getLogger(__name__)
@@ -84,18 +84,18 @@ class VideoSource(RecordedSource):
             for frame in _decoded(stream, islice(packets, start.num_packets, None), self._damage):
                 self.num_decoded += 1
                 time_s = clock.tick(frame.pts)
-                aspect = shape.aspect(frame)
+                view = shape.view(frame)
                 is_before = is_before and frame.pts is not None and frame.pts < start.pts
                 if is_before:
                     continue
                 segment = clock.segment + shape.num_changes
-                yield Picture(index, time_s, segment, partial(self._develop, frame, aspect))
+                yield Picture(index, time_s, segment, partial(self._develop, frame, view))
                 index += 1
             self._note_early_end(container, stream, packets)
 
-    def _develop(self, frame: VideoFrame, aspect: Fraction | None) -> NDArray[np.uint8] | None:
+    def _develop(self, frame: VideoFrame, view: View) -> NDArray[np.uint8] | None:
         try:
-            return upright_bgr(frame, self._reformatter, aspect)
+            return upright_bgr(frame, self._reformatter, view)
         except av.FFmpegError as error:
             logger.debug("%s: frame at pts %s not converted: %s", self._path, frame.pts, error)
             self._damage["frames whose pixels could not be converted"] += 1
@@ -137,22 +137,24 @@ _FROM_THE_BEGINNING = _Start(0, float("-inf"), 0)
 
 
 class _Shape:
-    """Follows the size of the decoded pictures and the shape of their pixels."""
+    """Follows the size of the decoded pictures and how they are meant to be seen."""
 
     def __init__(self, stream: VideoStream) -> None:
         self.num_changes = 0
         self._stream = stream
-        self._aspect = stream.sample_aspect_ratio
-        self._size: tuple[int, int] | None = None
+        self._view = View()
+        self._last: tuple[int, int, int] | None = None
 
-    def aspect(self, frame: VideoFrame) -> Fraction | None:
-        size = frame.width, frame.height
-        if self._size is not None and size != self._size:
+    def view(self, frame: VideoFrame) -> View:
+        now = frame.width, frame.height, frame.rotation
+        if self._last is None:
+            self._view = view_of(frame, self._stream.sample_aspect_ratio)
+        elif now != self._last:
             # The container spoke of the first size only; now the codec knows better.
-            self._aspect = self._stream.codec_context.sample_aspect_ratio
+            self._view = view_of(frame, self._stream.codec_context.sample_aspect_ratio)
             self.num_changes += 1
-        self._size = size
-        return self._aspect
+        self._last = now
+        return self._view
 
 
 class _Packets:
@@ -317,7 +319,7 @@ def _described(
     name: str, path: Path, container: InputContainer, stream: VideoStream, first: VideoFrame
 ) -> StreamInfo:
     try:
-        image = upright_bgr(first, VideoReformatter(), stream.sample_aspect_ratio)
+        image = upright_bgr(first, VideoReformatter(), _Shape(stream).view(first))
     except av.FFmpegError as error:
         raise SourceError(
             f"{path}: pixels of format {first.format.name} cannot be converted to BGR"

@@ -184,6 +184,19 @@ def test_ten_readings_leave_no_file_or_thread_open(make_video: MakeVideo, thread
         assert (_num_open(), _num_threads()) == before
 
 
+def test_frames_are_freed_without_waiting_for_the_collector(make_video: MakeVideo) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with source(make_video(num_frames=60)) as opened:
+            for _ in opened:
+                pass
+        alive = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert alive <= 1, "the decoder may keep its last one"
+
+
 def test_close_frees_the_file_at_once_and_twice_is_harmless(make_video: MakeVideo) -> None:
     before = _num_open()
     opened = source(make_video())

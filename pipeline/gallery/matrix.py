@@ -98,6 +98,9 @@ class ExemplarMatrix:
         return None if np.isinf(distances[index]) else (index, float(distances[index]))
 
     def _double(self) -> None:
-        more = np.empty_like(self._embeddings)
-        self._embeddings = np.concatenate([self._embeddings, more], axis=1)
-        self._owners = np.concatenate([self._owners, np.empty_like(self._owners)])
+        # Not np.concatenate: it would fill the new half, and memory is only used once written.
+        rows = len(self)
+        embeddings = np.empty((_PARTS, 2 * rows, _CHANNELS), dtype=np.float32)
+        embeddings[:, :rows] = self._embeddings
+        self._embeddings = embeddings
+        self._owners = np.resize(self._owners, 2 * rows)

@@ -202,6 +202,14 @@ def test_a_clock_that_is_set_back_does_not_make_tracks_forgotten(
     assert match(gallery, tracklet(2, 3.0), at(99)).identity == "person-002"
 
 
+def test_tracks_of_before_a_clock_was_set_back_rule_nobody_out(
+    gallery: Gallery, tracklet: MakeTracklet
+) -> None:
+    match(gallery, tracklet(1, 5000.0), at(0))
+    match(gallery, tracklet(2, 0.0), at(50))
+    assert match(gallery, tracklet(3, 5000.0), at(0)).identity == "person-001"
+
+
 def test_the_exemplars_that_differ_most_are_kept(path_of: Path, tracklet: MakeTracklet) -> None:
     with open_gallery(path_of, max_exemplars=3) as gallery:
         for n, distance in enumerate([0.0, 0.1, 5.0, 5.2, 9.0, 0.2]):

@@ -160,7 +160,7 @@ def test_a_damaged_gallery_is_refused(path: Path, exemplar: MakeExemplar, damage
     if damage == "truncated":
         del content[len(content) // 2 :]
     else:
-        content[4096 : 4096 * 8] = _random_bytes()[:4096] * 7
+        content[-4096 * 20 :] = _random_bytes()[:4096] * 20  # what is read first is whole
     path.write_bytes(content)
     with pytest.raises(GalleryError, match="it is damaged: restore it from a backup"):
         open_store(path)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from pipeline.errors import ConfigError
 from pipeline.strict import StrictModel
+
+if TYPE_CHECKING:
+    from gait.encoder import Encoder
 
 
 class EncoderConfig(StrictModel):
@@ -27,3 +31,23 @@ class EncoderConfig(StrictModel):
     seed: int = 0
     device: str = "auto"
     threads: int | None = Field(default=None, ge=1)
+
+    def build(self) -> Encoder:
+        """Load the weights, or draw random ones.
+
+        Raises:
+            CheckpointError: The weights cannot be used.
+            ConfigError: There is no such device.
+        """
+        import torch
+
+        from gait.encoder import Encoder
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        try:
+            if self.weights is None:
+                return Encoder.random(self.variant, self.seed, device=self.device)
+            return Encoder.from_weights(self.weights, device=self.device)
+        except ValueError as error:
+            raise ConfigError(f"encoder: {error}") from error

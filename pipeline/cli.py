@@ -1,0 +1,78 @@
+"""The command line. Every verb is thin: it reads options, calls the library, prints a table.
+
+Exit codes: 0 fine; 1 something failed (what could be finished is on disk); 2 the command or the
+configuration is wrong; 130 interrupted by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from gait.errors import GaitError
+from pipeline.commands.doctor import doctor
+from pipeline.commands.embed import embed
+from pipeline.commands.process import demo, process
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.version import __version__
+
+app = typer.Typer(
+    help="Recognise people by how they walk: video in, who was where and when out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(process)
+app.command()(demo)
+app.command()(embed)
+app.command()(doctor)
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"trackletgait {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log what happens, and show tracebacks.")
+    ] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.ERROR,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    logging.getLogger("pipeline").setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        app()
+    except (PipelineError, GaitError) as error:
+        if "--verbose" in sys.argv or "-v" in sys.argv:
+            logging.getLogger(__name__).exception("failed")
+        Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
+        sys.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Stopped.")
+        sys.exit(EXIT_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

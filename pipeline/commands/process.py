@@ -1,0 +1,247 @@
+"""`trackletgait process` and `trackletgait demo`: recorded files in, a folder of results out."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pipeline.file_run import FileRun
+    from pipeline.file_run import Progress as StreamProgress
+    from pipeline.values import Sighting
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+_MOST_ROWS = 20
+_STEPS = {
+    "reading": "",
+    "read": "recognised",
+    "drawing": "drawing video",
+    "drawn": "done",
+    "failed": "[red]failed[/]",
+}
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="VIDEO...",
+        help="Video files, folders of videos, folders of images, or quoted globs.",
+        show_default=False,
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", help="YAML file; it holds only what differs.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. detector.confidence=0.2"),
+]
+
+
+def process(
+    videos: Inputs,
+    config: Config = None,
+    out: Out = Path("results"),
+    start: Annotated[
+        float | None, typer.Option(help="Begin this many seconds into each file.", min=0)
+    ] = None,
+    end: Annotated[
+        float | None, typer.Option(help="End this many seconds into each file.", min=0)
+    ] = None,
+    stride: Annotated[int | None, typer.Option(help="Keep every n-th frame.", min=1)] = None,
+    max_frames: Annotated[
+        int | None, typer.Option(help="Stop each file after this many frames.", min=1)
+    ] = None,
+    set_: Overrides = None,
+) -> None:
+    """Find who was where, when, in recorded files.
+
+    Writes a report (report.html), sightings, tracks, silhouettes and annotated videos to --out.
+    Ctrl-C ends cleanly: what was found so far is written. A second Ctrl-C stops at once.
+    """
+    given = {
+        "start_s": start,
+        "end_s": end,
+        "stride": stride,
+        "max_frames": max_frames,
+    }
+    read = [f"read.{key}={value}" for key, value in given.items() if value is not None]
+    _process(videos, config, out, [*read, *(set_ or [])])
+
+
+def demo(out: Out = Path("demo-results")) -> None:
+    """Run the whole road on the clip that ships: 20 s of pedestrians, in about a minute."""
+    from pipeline.sources.inputs import sample_path
+
+    _process([str(sample_path())], None, out, [])
+
+
+def _process(inputs: list[str], config: Path | None, out: Path, overrides: list[str]) -> None:
+    console = Console(stderr=True)
+    with console.status("Loading models ..."):
+        from pipeline.config import load_config
+        from pipeline.file_run import FileRun
+
+        settings = load_config(config, overrides)
+        bars = _Bars(console)
+        run = FileRun(inputs, out=out, config=settings, command=sys.argv, on_progress=bars.update)
+    encoder = run.pipeline.encoder
+    if not encoder.is_trained:
+        _warn_untrained(console)
+    with bars, _ctrl_c(run, console):
+        sightings = list(run.sightings())
+    _print_sightings(sightings)
+    _print_end(run, sightings)
+    for problem in run.problems:
+        console.print(f"[bold red]Problem:[/] {escape(problem)}", highlight=False, soft_wrap=True)
+    if run.was_interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if run.problems:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _warn_untrained(console: Console) -> None:
+    console.print(
+        "[bold yellow]Warning: no trained encoder is configured (encoder.weights).[/]\n"
+        "The network has random weights: people are found, followed and cut out for real, "
+        "but [bold]who is the same person as who is little better than a guess.[/]",
+        highlight=False,
+    )
+
+
+@contextmanager
+def _ctrl_c(run: FileRun, console: Console) -> Iterator[None]:
+    """Turn the first Ctrl-C into a clean end; the second one raises KeyboardInterrupt."""
+
+    def first(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        console.print("Ending: writing what was found. Press Ctrl-C again to stop at once.")
+        run.interrupt()
+
+    previous = signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+class _Bars:
+    """One bar a stream: frames, frames a second, people so far, time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            SpinnerColumn(finished_text=" "),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("[cyan]{task.fields[fps]:5.1f} fps[/]"),
+            TextColumn("{task.fields[people]} people in {task.fields[tracks]} tracks"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[step]}"),
+            console=console,
+            refresh_per_second=5,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._started: dict[str, float] = {}
+
+    def __enter__(self) -> _Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def update(self, progress: StreamProgress) -> None:
+        """Move the stream's bar; the drawing of its video starts the bar anew."""
+        task = self._task(progress.stream)
+        if progress.step == "drawing" and progress.frames == 1:
+            self._progress.reset(task, total=progress.total)
+        total = progress.frames if progress.step in {"read", "drawn"} else progress.total
+        changes: dict[str, Any] = {
+            "people": progress.people,
+            "tracks": progress.tracks,
+            "step": _STEPS[progress.step],
+        }
+        if progress.step == "reading":
+            elapsed_s = time.monotonic() - self._started[progress.stream]
+            changes["fps"] = progress.frames / max(elapsed_s, 1e-3)
+        self._progress.update(task, completed=progress.frames, total=total, **changes)
+
+    def _task(self, stream: str) -> TaskID:
+        if stream not in self._tasks:
+            self._started[stream] = time.monotonic()
+            self._tasks[stream] = self._progress.add_task(
+                stream, total=None, people=0, tracks=0, fps=0.0, step=""
+            )
+        return self._tasks[stream]
+
+
+def _print_sightings(sightings: list[Sighting]) -> None:
+    """Print who was where, when, in order of time."""
+    from pipeline.sinks.sightings import clock_text
+
+    known = sorted(
+        (s for s in sightings if s.identity is not None), key=lambda s: (s.stream, s.start_s)
+    )
+    table = Table(title="Who was where, when", title_justify="left", box=None, pad_edge=False)
+    for column in ("who", "where", "from", "to", "seen as", "quality"):
+        table.add_column(column)
+    for s in known[:_MOST_ROWS]:
+        near = "" if s.distance is None else f" (distance {s.distance:.2f})"
+        seen_as = "new" if s.is_new else f"again{near}"
+        table.add_row(
+            escape(str(s.identity)),
+            escape(s.stream),
+            clock_text(s.start_s),
+            clock_text(s.end_s),
+            seen_as,
+            f"{s.quality:.2f}",
+        )
+    console = Console()
+    if known:
+        console.print(table)
+    if len(known) > _MOST_ROWS:
+        console.print(f"... and {len(known) - _MOST_ROWS} more in sightings.jsonl")
+
+
+def _print_end(run: FileRun, sightings: list[Sighting]) -> None:
+    """Say in words what was found and where the results lie."""
+    people = {s.identity for s in sightings if s.identity is not None}
+    brief = sum(s.identity is None for s in sightings)
+    console = Console(highlight=False)
+    console.print(
+        f"\n[bold]{_count(len(people), 'identity', 'identities')}[/] in "
+        f"{_count(len(sightings) - brief, 'sighting', 'sightings')}; "
+        f"{_count(brief, 'track was', 'tracks were')} too brief or too hidden to recognise."
+    )
+    encoder = run.pipeline.encoder
+    console.print(f"Encoder: {escape(encoder.description)}", soft_wrap=True)
+    if run.folder is not None:
+        console.print(f"Report:  {escape(str(run.folder.report))}", soft_wrap=True)
+        console.print(f"Results: {escape(str(run.folder.path))}", soft_wrap=True)
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

@@ -45,7 +45,7 @@ class Encoder:
         is_trained: bool,
         device: str = "cpu",
         dtype: Dtype = np.float32,
-        batch_frames: int = 120,
+        batch_frames: int = 60,
     ) -> None:
         """Take over a network.
 
@@ -54,10 +54,11 @@ class Encoder:
             description: What it is, without dtype and device.
             is_trained: Whether its weights come from training.
             device: As `pick_device` takes it.
-            dtype: What to compute in. float64 agrees with the reference to 1e-10, at a third of
-                the speed or less; float32 to 2e-4.
+            dtype: What to compute in. float64 agrees with the reference to 1e-10, at a tenth of
+                the speed; float32 to 2e-4 (on a CPU; GPUs round to TF32 inside unless
+                torch is told otherwise).
             batch_frames: Frames in one forward pass. Higher uses a GPU better, at the price of
-                about 3 MB of memory a frame; a CPU gains nothing.
+                about 5 MB of memory a frame; a CPU gains nothing.
 
         Raises:
             ValueError: `device` is not on this machine.

@@ -80,16 +80,21 @@ def _read_npy(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
 
 
 def _read_npz(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: expected an .npz archive, got a truncated or other file")
-    with np.load(path, allow_pickle=False) as arrays:
-        for key in arrays.files:
-            yield f"{path}:{key}", arrays[key]
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise DataError(f"{path}: expected an .npz archive, got a truncated or other file")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as arrays:
+            for key in arrays.files:
+                yield f"{path}:{key}", arrays[key]
 
 
 def _read_pickle(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
     with path.open("rb") as file:
-        content = _ArrayUnpickler(file).load()
+        try:
+            content = _ArrayUnpickler(file).load()
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
     if isinstance(content, _PickledArray):
         content = content.array
     if not isinstance(content, np.ndarray):
@@ -153,8 +158,11 @@ def _normalise_all(name: str, masks: list[NDArray[np.uint8]]) -> Sequence:
 
 def _read_png(file: Path) -> NDArray[np.uint8]:
     # imdecode, because imread logs instead of raising and cannot open every path
-    data = np.fromfile(file, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
+    try:
+        data = np.fromfile(file, np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
+    except (OSError, cv2.error) as error:
+        raise DataError(f"{file}: expected a PNG image, cannot read it ({error})") from error
     if image is None:
         raise DataError(
             f"{file}: expected a PNG image, got a damaged or other file; export it again"

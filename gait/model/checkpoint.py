@@ -6,6 +6,7 @@ and nothing else: a file that needs code to be loaded is refused.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -103,7 +104,8 @@ def save_checkpoint(model: TrackletGait, path: str | Path) -> None:
         partial.write_bytes(save(weights, metadata))
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise CheckpointError(
             f"{path}: cannot write the weights ({error.strerror}); choose a folder that exists, "
             "is writable and has room"

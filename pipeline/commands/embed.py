@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -135,7 +136,8 @@ def _write(out: Path, done: _Embedded) -> None:
             np.savez(file, embeddings=np.stack(done.embeddings), names=np.array(done.names))
         partial.replace(out)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise OutputError(
             f"{out}: cannot write the embeddings ({error.strerror}); choose a folder that is "
             "writable and has room with --out"

@@ -54,8 +54,8 @@ class Encoder:
             description: What it is, without dtype and device.
             is_trained: Whether its weights come from training.
             device: As `pick_device` takes it.
-            dtype: What to compute in. float64 agrees with the reference to 1e-10, at a tenth of
-                the speed; float32 to 2e-4 (on a CPU; GPUs round to TF32 inside unless
+            dtype: What to compute in. float64 agrees with the reference to 1e-10, several times
+                slower; float32 to 2e-4 (on a CPU; GPUs round to TF32 inside unless
                 torch is told otherwise).
             batch_frames: Frames in one forward pass. Higher uses a GPU better, at the price of
                 about 5 MB of memory a frame; a CPU gains nothing.

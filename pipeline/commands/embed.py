@@ -43,7 +43,7 @@ def embed(
     inputs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="Folders of silhouette PNGs, OpenGait .pkl files, or .npy/.npz files of uint8 "
             "(T, 64, 44) or (T, 64, 64).",
         ),
@@ -70,11 +70,13 @@ def embed(
     try:
         compute = np.float64 if dtype is Dtype.FLOAT64 else np.float32
         encoder = Encoder.from_weights(weights, device=device, dtype=compute)
-        console.print(f"Encoder: {escape(encoder.description)}")
+        console.print(f"Encoder: {escape(encoder.description)}", soft_wrap=True)
         done = _embed_all(encoder, _with_progress(inputs, errors), console)
         if done.names:
             _write(out, done)
-            console.print(f"Wrote {len(done.names)} embeddings to {escape(str(out))}")
+            console.print(
+                f"Wrote {len(done.names)} embeddings to {escape(str(out))}", soft_wrap=True
+            )
     except (GaitError, OutputError) as error:
         errors.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(1) from error
@@ -120,7 +122,9 @@ def _embed_all(encoder: Encoder, inputs: Iterable[Path], console: Console) -> _E
 def _report_skipped(sequence: Sequence, console: Console) -> None:
     if sequence.skipped:
         counts = ", ".join(f"{reason} {count}" for reason, count in sequence.skipped)
-        console.print(f"{escape(sequence.name)}: frames without a silhouette: {counts}")
+        console.print(
+            f"{escape(sequence.name)}: frames without a silhouette: {counts}", soft_wrap=True
+        )
 
 
 def _write(out: Path, done: _Embedded) -> None:

@@ -142,8 +142,9 @@ class _Encoder:
                 options={"movflags": "+faststart"},
             )
             self._stream = self._open_stream(canvas, config)
-        self._waiting: av.VideoFrame | None = None
+        self._waiting: tuple[av.VideoFrame, int] | None = None
         self._duration = round(_USUAL_INTERVAL_S / _CLOCK)
+        self._durations: dict[int, int] = {}  # of the frames still inside the encoder
 
     def _open_stream(self, canvas: Canvas, config: VideoConfig) -> VideoStream:
         stream = self._container.add_stream("libx264", rate=round(1 / _USUAL_INTERVAL_S))
@@ -151,6 +152,9 @@ class _Encoder:
         context.width, context.height = canvas.width, canvas.height
         context.pix_fmt = "yuv420p"
         context.time_base = _CLOCK
+        # With B-frames MP4's length is counted in decoding times, which at a variable frame rate
+        # run seconds behind: players would stop before the last frames.
+        context.max_b_frames = 0
         context.options = {"preset": config.preset, "crf": str(config.crf)}
         # OpenCV's conversion is BT.601, studio range: say so, or HD players assume BT.709.
         context.colorspace = Colorspace.SMPTE170M
@@ -162,24 +166,31 @@ class _Encoder:
         yuv = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420)
         frame = av.VideoFrame.from_ndarray(np.asarray(yuv, dtype=np.uint8), format="yuv420p")
         frame.time_base = _CLOCK
-        frame.pts = round(time_s / _CLOCK)
-        if self._waiting is not None and self._waiting.pts is not None:
+        pts = round(time_s / _CLOCK)
+        if self._waiting is not None:
             # MP4 refuses a time twice; a broken recording may hold one.
-            frame.pts = max(frame.pts, self._waiting.pts + 1)
-            self._duration = frame.pts - self._waiting.pts
+            pts = max(pts, self._waiting[1] + 1)
+            self._duration = pts - self._waiting[1]
             self._encode_waiting()
-        self._waiting = frame
+        self._waiting = frame, pts
 
     def _encode_waiting(self) -> None:
         if self._waiting is not None:
-            self._waiting.duration = self._duration
-            with self._translated():
-                self._container.mux(self._stream.encode(self._waiting))
+            frame, pts = self._waiting
+            frame.pts = pts
+            self._durations[pts] = self._duration
+            self._mux(frame)
+
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        with self._translated():
+            for packet in self._stream.encode(frame):
+                # the encoder drops durations, and the last frame's counts in the file's length
+                packet.duration = self._durations.pop(packet.pts or 0, self._duration)
+                self._container.mux(packet)
 
     def _finish(self) -> None:
         self._encode_waiting()
-        with self._translated():
-            self._container.mux(self._stream.encode(None))
+        self._mux(None)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -154,8 +154,9 @@ def normalise(mask: MaskPixels, size: int = 64) -> NDArray[np.uint8] | Reason:
     """Return the silhouette of a mask: person filling the rows, centred on the column of balance.
 
     The pretreatment of the benchmarks (spec f), bit for bit. Only rows are cropped, so one stray
-    pixel above the head shrinks the person, and the mask's width takes part in the scale: a patch
-    cut tightly around a person goes through `normalise_patch` instead.
+    pixel above the head shrinks the person, and the mask's width takes part in the scale, which is
+    rounded down to whole pixels: give the whole frame's width, not a patch around the person, or
+    the person is squeezed by up to 4 %.
 
     Args:
         mask: Shape (h, w), bool, or uint8 in 0..255.
@@ -179,33 +180,6 @@ def normalise(mask: MaskPixels, size: int = 64) -> NDArray[np.uint8] | Reason:
     scaled = cv2.resize(body, (width, size), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     centre = _balance_column(scaled)
     return _window(scaled, centre, size) if centre else Reason.NO_CENTRE
-
-
-def normalise_patch(mask: MaskPixels, size: int = 64) -> NDArray[np.uint8] | Reason:
-    """Return the silhouette of a mask that was cut out around one person.
-
-    The benchmarks' masks are whole frames. In a narrow patch `normalise` would squeeze the person
-    by up to 4 % (the scaled width is rounded down to whole pixels) and smear pixels that touch the
-    sides. Empty columns to a whole multiple of the height avoid both.
-
-    Args:
-        mask: Shape (h, w), bool, or uint8 in 0..255.
-        size: Side of the silhouette in pixels.
-
-    Returns:
-        As `normalise`.
-
-    Raises:
-        SilhouetteError: `mask` is not a 2-D array of bool or uint8.
-    """
-    _check_mask(mask)
-    if not mask.any():
-        return Reason.NO_PIXELS
-    body = _grey(mask)[_rows(mask)]
-    height, width = body.shape
-    missing = (width // height + 3) * height - width
-    left = missing // 2
-    return normalise(np.pad(body, ((0, 0), (left, missing - left))), size)
 
 
 def cut(silhouettes: NDArray[np.uint8]) -> NDArray[np.uint8]:

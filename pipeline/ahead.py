@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, TypeVar
 
+from pipeline.errors import LinkError
+from pipeline.transport.local import LocalLink
+
 T = TypeVar("T")
-
-_POLL_S = 0.1  # how soon a blocked put notices that nobody reads any more
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    error: BaseException | None = None
 
 
 class Ahead(Generic[T]):
@@ -35,10 +29,9 @@ class Ahead(Generic[T]):
 
     def __init__(self, items: Iterable[T], *, depth: int, name: str = "ahead") -> None:
         self._items = items
-        self._queue: queue.Queue[T | _End] = queue.Queue(maxsize=max(depth, 1))
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._threaded = depth > 0
+        self._link = LocalLink[T](capacity=max(depth, 1), batch=1)
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
     def __enter__(self) -> Ahead[T]:
         if self._threaded:
@@ -51,7 +44,7 @@ class Ahead(Generic[T]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stopped.set()
+        self._link.close()
         if self._threaded:
             self._thread.join()
         else:
@@ -61,41 +54,20 @@ class Ahead(Generic[T]):
         if not self._threaded:
             yield from self._items
             return
-        while not isinstance(item := self._next(), _End):
-            yield item
-        if item.error is not None:
-            raise item.error
-
-    def _next(self) -> T | _End:
-        while True:
-            try:
-                return self._queue.get(timeout=_POLL_S)
-            except queue.Empty:
-                # A neighbour that leaves its block while we wait must not leave us waiting.
-                if self._stopped.is_set() or not self._thread.is_alive():
-                    return self._queue.get_nowait() if self._queue.qsize() else _End()
+        while received := self._link.receive():
+            yield from received
 
     def _work(self) -> None:
-        end = _End()
         try:
             for item in self._items:
-                if not self._put(item):
-                    break
+                self._link.send([item])
+        except LinkError:  # the reader has left its block
+            pass
         except BaseException as error:  # carried to the reader, whoever it is
-            end = _End(error)
+            self._link.fail(error)
         finally:
             _close(self._items)
-            self._put(end)
-
-    def _put(self, item: T | _End) -> bool:
-        """Queue `item` unless the reader has gone; say whether it was queued."""
-        while not self._stopped.is_set():
-            try:
-                self._queue.put(item, timeout=_POLL_S)
-                return True
-            except queue.Full:
-                continue
-        return False
+            self._link.close()
 
 
 def _close(items: object) -> None:

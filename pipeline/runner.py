@@ -157,8 +157,8 @@ class Pipeline:
         with self.telemetry.timed("encode", sum(len(t) for t in usable)):
             embeddings = self.encoder.encode(usable)
         with self.telemetry.timed("match", len(usable)):
-            matches = self.gallery.match(usable, embeddings)
             self.gallery.note(t for t in tracklets if t not in usable)
+            matches = self.gallery.match(usable, embeddings)
         answers = iter(zip(embeddings, matches, strict=True))
         found = [next(answers) if t in usable else (None, None) for t in tracklets]
         for tracklet, (embedding, match) in zip(tracklets, found, strict=True):

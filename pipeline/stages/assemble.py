@@ -82,6 +82,7 @@ class _OpenTrack:
     walk: deque[_Step]  # the last `window` silhouettes without a break
     areas: deque[float]  # relative areas of the last silhouettes
     fresh: int = 0  # how many of `walk` are in no tracklet yet
+    unreported: int = 0  # frames since the last tracklet
     reasons: Counter[str] = field(default_factory=Counter)
 
 
@@ -89,7 +90,9 @@ class Assembler:
     """Turns the masks of one stream into tracklets.
 
     A tracklet is emitted every `stride` usable silhouettes while a track lives, and when the track
-    ends or its walk breaks. Each track's last tracklet has `is_last`; it may be empty.
+    ends or its walk breaks. Each track's last tracklet has `is_last`. A track that gives nothing
+    usable still sends an empty tracklet from time to time: whoever is visible cannot be somebody
+    else who is visible, and identity must know of it.
     """
 
     def __init__(self, stream: str, config: AssemblerConfig) -> None:
@@ -108,6 +111,9 @@ class Assembler:
             step = self._silhouette(frame, tracks.xyxy[row], masks[row], overlaps[row], track)
             if step is not None:
                 yield from self._append(track_id, track, step)
+            track.unreported += 1
+            if track.unreported > self._config.window + self._config.stride:
+                yield self._emit(track_id, track, 0)
         for track_id in tracks.ended:
             yield from self._end(track_id)
 
@@ -152,7 +158,7 @@ class Assembler:
         if verdict.reasons:
             track.reasons.update(verdict.reasons)
             return None
-        silhouette = normalise(mask.pixels)
+        silhouette = normalise(_in_full_width(mask, frame.hw[1]))
         if isinstance(silhouette, Reason):
             track.reasons[silhouette] += 1
             return None
@@ -185,8 +191,10 @@ class Assembler:
         self, track_id: int, track: _OpenTrack, length: int, *, is_last: bool = False
     ) -> Tracklet:
         steps = list(track.walk)[len(track.walk) - length :]
+        if steps:
+            track.fresh = 0
         reasons = tuple(sorted((str(reason), n) for reason, n in track.reasons.items()))
-        track.fresh = 0
+        track.unreported = 0
         track.reasons.clear()
         return Tracklet(
             stream=self._stream,
@@ -251,6 +259,19 @@ def nearer_overlap(xyxy: NDArray[np.float32]) -> NDArray[np.float64]:
     shared[boxes[None, :, 3] <= boxes[:, None, 3]] = 0
     area = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1e-9)
     return np.asarray((shared / area[:, None]).max(axis=1))
+
+
+def _in_full_width(mask: Mask, frame_width: int) -> NDArray[np.bool_]:
+    """Return the mask's rows of the whole frame, as a data set stores them.
+
+    The normalisation rounds the scaled width of what it is given down to whole pixels. On the whole
+    frame's width that is harmless, and live silhouettes are bit for bit those of a data set; on a
+    narrow patch it would squeeze the person by up to 4 %.
+    """
+    rows = np.zeros((mask.pixels.shape[0], frame_width), dtype=np.bool_)
+    left, right = max(mask.x, 0), min(mask.x + mask.pixels.shape[1], frame_width)
+    rows[:, left:right] = mask.pixels[:, left - mask.x : right - mask.x]
+    return rows
 
 
 def _at_edge(mask: Mask, frame_hw: tuple[int, int]) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from gait.tracklet import Tracklet
 from pipeline.errors import LinkError
+
+T = TypeVar("T")
 
 
 class Link(Protocol):
@@ -34,8 +36,10 @@ class Link(Protocol):
         ...
 
 
-class LocalLink:
-    """A `Link` between two threads of one process, which loses nothing.
+class LocalLink(Generic[T]):
+    """A bounded queue between two threads of one process, which loses nothing.
+
+    A `LocalLink[Tracklet]` is a `Link`; `pipeline.ahead` joins the other steps by the same means.
 
         link = LocalLink(capacity=64, batch=16)
         # one thread                           # another
@@ -46,10 +50,10 @@ class LocalLink:
     once, and from `receive` after what was sent before the failure.
 
     Args:
-        capacity: Tracklets that may wait. Higher lets perception run further ahead, at the price
-            of memory (3 KB a silhouette).
-        batch: Most tracklets that `receive` returns at once. Higher feeds the encoder better, at
-            the price of latency.
+        capacity: Items that may wait. Higher lets the sender run further ahead, at the price of
+            memory (a tracklet has 3 KB a silhouette).
+        batch: Most items that `receive` returns at once. Higher feeds the encoder better, at the
+            price of latency.
     """
 
     def __init__(self, *, capacity: int = 64, batch: int = 16) -> None:
@@ -57,30 +61,30 @@ class LocalLink:
             raise ValueError(f"expected a capacity and batch of 1 or more, got {capacity}, {batch}")
         self._capacity = capacity
         self._batch = batch
-        self._waiting: deque[Tracklet] = deque()
+        self._waiting: deque[T] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._error: BaseException | None = None
 
-    def send(self, tracklets: Sequence[Tracklet]) -> None:
-        """Send tracklets one after another, each waiting until there is room.
+    def send(self, items: Sequence[T]) -> None:
+        """Send items one after another, each waiting until there is room.
 
         Raises:
             LinkError: The link was closed; those that had room before are still received.
             BaseException: What the other side failed with.
         """
-        for tracklet in tracklets:
+        for item in items:
             with self._changed:
                 self._changed.wait_for(self._may_send)
                 if self._error is not None:
                     raise self._error
                 if self._closed:
-                    raise LinkError(f"{tracklet.uid}: expected an open link, this one was closed")
-                self._waiting.append(tracklet)
+                    raise LinkError("expected an open link, this one was closed")
+                self._waiting.append(item)
                 self._changed.notify_all()
 
-    def receive(self) -> list[Tracklet]:
-        """Wait for tracklets and return up to `batch`; an empty list says no more will come.
+    def receive(self) -> list[T]:
+        """Wait for items and return up to `batch`; an empty list says no more will come.
 
         Raises:
             BaseException: What the other side failed with.

@@ -9,8 +9,6 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gait.errors import SilhouetteError
@@ -22,7 +20,6 @@ from gait.silhouette import (
     cut,
     judge,
     normalise,
-    normalise_patch,
     to_model_input,
 )
 
@@ -68,51 +65,9 @@ def test_a_bool_mask_and_its_255_image_give_the_same_silhouette(golden_rules: Mo
     np.testing.assert_array_equal(normalise(image > 0), normalise(image))
 
 
-def test_a_patch_and_the_frame_it_was_cut_from_give_nearly_the_same_silhouette(
-    golden_rules: ModuleType,
-) -> None:
-    frame = golden_rules.raw_silhouette("centre")
-    rows, columns = np.nonzero(frame)
-    patch = frame[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    whole, part = normalise(frame), normalise_patch(patch)
-    assert not isinstance(whole, Reason)
-    assert not isinstance(part, Reason)
-    # The frame's width is rounded to whole pixels, the patch's is not: the outline moves by less
-    # than a pixel on either side.
-    widths = [int((each > 127).sum(axis=1).max()) for each in (whole, part)]
-    assert abs(widths[0] - widths[1]) <= 1
-    assert np.abs(whole.astype(int) - part).mean() / 255 < 1.0 * 2 / 64
-
-
-def test_a_patch_keeps_the_shape_of_a_person_that_a_tight_crop_would_squeeze() -> None:
-    body = person(100, 39)
-    tight, kept = normalise(body), normalise_patch(body)
-    assert not isinstance(tight, Reason)
-    assert not isinstance(kept, Reason)
-    true_width = 64 * 39 / 100
-    assert tight[32].sum() / 255 < true_width - 0.9
-    assert kept[32].sum() / 255 == pytest.approx(true_width, abs=0.1)
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.integers(20, 200), st.integers(8, 200), st.integers(0, 30), st.integers(0, 30))
-def test_empty_margins_around_a_patch_change_nothing(
-    height: int, width: int, left: int, top: int
-) -> None:
-    patch = person(height, width)
-    bare = normalise_patch(patch)
-    margins = normalise_patch(np.pad(patch, ((top, 3), (0, 0))))
-    np.testing.assert_array_equal(bare, margins)
-    shape = (64, 64)
-    assert not isinstance(bare, Reason)
-    assert bare.shape == shape
-    assert bare[:, 32].min() == 255  # the figure fills every row at its centre
-
-
 @pytest.mark.parametrize("mask", [np.zeros((0, 5), bool), np.zeros((5, 0), bool), ~person()])
 def test_a_mask_of_nothing_has_no_pixels(mask: NDArray[np.bool_]) -> None:
     assert normalise(mask) is Reason.NO_PIXELS
-    assert normalise_patch(mask) is Reason.NO_PIXELS
     assert judge(mask).reasons == (Reason.NO_PIXELS,)
 
 

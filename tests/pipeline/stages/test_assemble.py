@@ -140,8 +140,29 @@ def test_overlap_is_the_share_hidden_by_the_nearest_cover():
 def test_the_live_silhouette_is_the_one_a_data_set_holds_for_the_same_mask():
     pixels = person(97, 41)
     tracklets = walk(Assembler("cam", config(window=1, stride=1, min_length=1)), [0], pixels=pixels)
-    as_png = np.where(pixels, 255, 0).astype(np.uint8)  # how a data set stores the mask
+    as_png = np.zeros(FRAME_HW, np.uint8)  # how a data set stores the mask: the whole frame
+    as_png[60 : 60 + 97, 100 : 100 + 41][pixels] = 255
     np.testing.assert_array_equal(tracklets[0].silhouettes, cut(normalise(as_png)[None]))
+
+
+def test_a_live_track_without_usable_silhouettes_is_reported_from_time_to_time():
+    assembler = Assembler("cam", config())
+    tracklets = walk(assembler, range(35))
+    for index in range(35, 200):
+        tracklets += assembler.collect(frame(index), tracks_of(BOX), [None])
+    empty = [t for t in tracklets if not len(t)]
+    assert len(empty) == 2
+    assert not any(t.is_last for t in empty)
+    assert empty[0].seen_s == (0.0, 8.9)
+
+
+def test_an_empty_report_does_not_forget_the_silhouettes_that_wait():
+    assembler = Assembler("cam", config(max_gap_s=100))
+    tracklets = walk(assembler, range(20))
+    for index in range(20, 100):
+        tracklets += assembler.collect(frame(index), tracks_of(BOX), [None])
+    tracklets += walk(assembler, range(100, 110))
+    assert [len(t) for t in tracklets] == [0, 30]
 
 
 def test_state_does_not_grow_with_the_length_of_a_track():

@@ -177,7 +177,7 @@ def _draw_mask(picture: NDArray[np.uint8], person: _Person) -> None:
 def _draw_label(picture: NDArray[np.uint8], person: _Person, taken: Sequence[Box]) -> Box:
     """Draw the label where it hides no other: above the box, below it, else inside."""
     size = _font_scale(picture)
-    (width, height), _ = cv2.getTextSize(person.label, _FONT, size, 1)
+    (width, height), _ = cv2.getTextSize(person.label, _FONT, size, _line(picture))
     width, height = width + 8, height + 8
     left, top, _, bottom = person.box
     candidates = [
@@ -189,18 +189,18 @@ def _draw_label(picture: NDArray[np.uint8], person: _Person, taken: Sequence[Box
     luma = 0.114 * person.bgr[0] + 0.587 * person.bgr[1] + 0.299 * person.bgr[2]
     ink = (0, 0, 0) if luma > 120 else (255, 255, 255)
     at = (place[0] + 4, place[3] - 4)
-    cv2.putText(picture, person.label, at, _FONT, size, ink, 1, cv2.LINE_AA)
+    cv2.putText(picture, person.label, at, _FONT, size, ink, _line(picture), cv2.LINE_AA)
     return place
 
 
 def _draw_clock(picture: NDArray[np.uint8], text: str) -> None:
-    size = _font_scale(picture)
-    (width, height), _ = cv2.getTextSize(text, _FONT, size, 1)
+    size, line = _font_scale(picture), _line(picture)
+    (width, height), _ = cv2.getTextSize(text, _FONT, size, line)
     bottom = picture.shape[0]
     cv2.rectangle(
         picture, (0, bottom - height - 10), (width + 10, bottom), (25, 25, 25), cv2.FILLED
     )
-    cv2.putText(picture, text, (5, bottom - 5), _FONT, size, (240, 240, 240), 1, cv2.LINE_AA)
+    cv2.putText(picture, text, (5, bottom - 5), _FONT, size, (240, 240, 240), line, cv2.LINE_AA)
 
 
 def _inside(picture: NDArray[np.uint8], left: int, top: int, width: int, height: int) -> Box:

@@ -200,17 +200,25 @@ def _headline(people: int, run: RunRecord) -> str:
 def _tiles(
     by_identity: dict[str, list[Sighting]], run: RunRecord, sightings: Sequence[Sighting]
 ) -> list[tuple[str, str]]:
+    watched = sum(stream.to_s - stream.from_s for stream in run.streams)
+    tiles = [(_length(watched), "of video watched")]
+    if by_identity:
+        tiles += _identity_tiles(by_identity, run, sightings)
+    return [*tiles, (str(sum(s.identity is None for s in sightings)), "tracks without an identity")]
+
+
+def _identity_tiles(
+    by_identity: dict[str, list[Sighting]], run: RunRecord, sightings: Sequence[Sighting]
+) -> list[tuple[str, str]]:
     several = sum(len({s.stream for s in own}) > 1 for own in by_identity.values())
     again = sum(len(own) > 1 for own in by_identity.values())
-    watched = sum(stream.to_s - stream.from_s for stream in run.streams)
     tiles = [
-        (_length(watched), "of video watched"),
         (str(sum(s.identity is not None for s in sightings)), "sightings with an identity"),
         (str(again), "people seen more than once"),
     ]
     if len(run.streams) > 1:
         tiles.append((str(several), "people seen on several recordings"))
-    return [*tiles, (str(sum(s.identity is None for s in sightings)), "tracks without an identity")]
+    return tiles
 
 
 def _span(run: RunRecord, sightings: Sequence[Sighting]) -> Span:
@@ -290,7 +298,7 @@ def _stream_card(stream: StreamReport, sightings: Sequence[Sighting]) -> StreamC
         ("People", f"{stream.people} identities from {stream.tracks} tracks"),
     ]
     if stream.seconds:
-        facts.insert(4, ("Speed", f"{stream.frames / stream.seconds:.1f} frames a second"))
+        facts.insert(4, ("Speed", f"{stream.frames / stream.seconds:.1f} fps"))
     folder = quote(stream.folder)
     links = [(f"{folder}/tracks.mot.txt", "boxes"), (f"{folder}/tracklets/", "contact sheets")]
     if stream.video_start_s is not None:

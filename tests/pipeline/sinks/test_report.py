@@ -150,7 +150,7 @@ def test_a_run_without_people_reads_well(
 ) -> None:
     page = build(folder, run_record(stream_report(folder, tracks=0, people=0)), [])
     assert "Nobody was recognised on 1 recording" in page.text
-    assert "No people were found on the recordings at all." in page.text
+    assert "No people were found at all." in page.text
     assert "Seen too briefly" not in page.text
 
 

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 READY  := $(VENV)/.ready
 .PHONY: help setup demo test test-all check fix bench clean
 
@@ -20,7 +20,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) 2>/dev/null || \
 	  { rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV); }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || \
-	  $(PYTHON) -m pip --python $(BIN)/python install --quiet pip
+	  $(PYTHON) -m pip --python $(BIN)/python install -qq pip
 	$(PIP) torch==2.13.0 'setuptools<81' wheel
 	$(PIP) --no-deps torchvision==0.28.0
 	$(PIP) -e '.[yolo,dev]'

@@ -1,0 +1,152 @@
+"""Segmenters: which pixels of each track are the person. The table of choices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, Protocol
+
+from pydantic import Field
+
+from pipeline.errors import ModelError
+from pipeline.stages.segment_guard import MaskGuards
+from pipeline.strict import StrictModel
+from pipeline.values import Frame
+from pipeline.weights import resolve
+from trackers.boxes import Mask, Tracks
+
+
+class Segmenter(Protocol):
+    """Cuts people out; holds no state, so all streams share one.
+
+    Attributes:
+        description: What runs, in words for the run's record.
+        model_hash: SHA-256 of the model file, or None when no model is involved.
+    """
+
+    description: str
+    model_hash: str | None
+
+    def segment(
+        self, frames: Sequence[Frame], tracks: Sequence[Tracks]
+    ) -> list[tuple[Mask | None, ...]]:
+        """Return one mask per track of each frame; None where nothing trustworthy was found."""
+        ...
+
+
+class PoseConfig(StrictModel):
+    """The bundled person-mask network, once per box. About 9 ms a person on one core.
+
+    Attributes:
+        model: The bundled "pose-landmark-full", or the path of another .tflite of the same kind.
+        threads: Cores one inference may use: 2 take 4.9 ms a person where 1 takes 9.1. More
+            shortens the wait, at the price of the stages that run beside it.
+        threshold: Probability from which a pixel is the person. Higher trims coats and hair, lower
+            lets shadows in.
+        presence: Probability that there is a person at all, below which the mask is dropped.
+            Higher drops half-hidden people too, lower lets cones and signs through.
+        guards: What a mask must satisfy beyond that.
+    """
+
+    kind: Literal["pose"] = "pose"
+    model: str = "pose-landmark-full"
+    threads: int = Field(default=1, ge=1)
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    presence: float = Field(default=0.5, ge=0, le=1)
+    guards: MaskGuards = MaskGuards()
+
+    def build(self) -> Segmenter:
+        """Load the network.
+
+        Raises:
+            ModelError: The file is missing or is another kind of network.
+        """
+        from pipeline.stages.segment_pose import PoseSegmenter
+
+        return PoseSegmenter(
+            resolve(self.model),
+            threads=self.threads,
+            threshold=self.threshold,
+            presence=self.presence,
+            guards=self.guards,
+        )
+
+
+class DetectorMasksConfig(StrictModel):
+    """The masks a -seg detector already made; costs nothing."""
+
+    kind: Literal["detector"] = "detector"
+
+    def build(self) -> Segmenter:
+        """Return the stage."""
+        return DetectorMasks()
+
+
+class SamConfig(StrictModel):
+    """Segment Anything, prompted by each box. Slow: for files and quality checks.
+
+    Attributes:
+        checkpoint: Path of `sam_vit_b_01ec64.pth` or one of its larger sisters.
+        model_type: Which of the three it is. Larger outlines better, at the price of time and
+            memory (91, 308 and 636 million parameters).
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        guards: What a mask must satisfy.
+    """
+
+    kind: Literal["sam"] = "sam"
+    checkpoint: str
+    model_type: Literal["vit_b", "vit_l", "vit_h"] = "vit_b"
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    guards: MaskGuards = MaskGuards()
+
+    def build(self) -> Segmenter:
+        """Load the checkpoint.
+
+        Raises:
+            ModelError: It is missing, damaged or of another model, or segment_anything is not
+                installed.
+        """
+        from pipeline.stages.segment_sam import SamSegmenter
+
+        return SamSegmenter.from_checkpoint(
+            resolve(self.checkpoint), self.model_type, device=self.device, guards=self.guards
+        )
+
+
+class DetectorMasks:
+    """Passes on the masks that the tracks carry from a -seg detector."""
+
+    description = "masks of the detector"
+    model_hash: str | None = None
+
+    def segment(
+        self, frames: Sequence[Frame], tracks: Sequence[Tracks]
+    ) -> list[tuple[Mask | None, ...]]:
+        """Return the tracks' own masks.
+
+        Raises:
+            ModelError: The detector yields none.
+        """
+        return [_own_masks(t) for _, t in zip(frames, tracks, strict=True)]
+
+
+def _own_masks(tracks: Tracks) -> tuple[Mask | None, ...]:
+    if tracks.masks is not None:
+        return tracks.masks
+    if len(tracks) == 0:
+        return ()
+    raise ModelError(
+        "segmenter: kind 'detector' needs a detector that yields masks, and this one does not; "
+        "set detector.model to a -seg model (yolo11n-seg.pt) or segmenter.kind to 'pose'"
+    )
+
+
+SEGMENTERS: dict[str, type[PoseConfig] | type[DetectorMasksConfig] | type[SamConfig]] = {
+    "pose": PoseConfig,
+    "detector": DetectorMasksConfig,
+    "sam": SamConfig,
+}
+"""Every segmenter by the `kind` that chooses it."""
+
+SegmenterConfig = Annotated[
+    PoseConfig | DetectorMasksConfig | SamConfig, Field(discriminator="kind")
+]

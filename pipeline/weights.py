@@ -1,0 +1,89 @@
+"""The models that come with the package, and where a model's name leads to."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import ModelError
+
+MODELS_FOLDER = Path(__file__).parent / "models"
+
+
+@dataclass(frozen=True, slots=True)
+class BundledModel:
+    """A model file in `pipeline/models`; NOTICE.md there says where it comes from.
+
+    Attributes:
+        file: Name in the folder.
+        sha256: What the file's bytes must hash to, in hexadecimal.
+    """
+
+    file: str
+    sha256: str
+
+
+BUNDLED: dict[str, BundledModel] = {
+    "ssdlite-coco-300": BundledModel(
+        "ssdlite-coco-300.onnx",
+        "c1313cb77558cbdceb675d42f6870c434c8955c0ab2232e383d1d25c8098a340",
+    ),
+    "pose-landmark-full": BundledModel(
+        "pose_landmark_full.tflite",
+        "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+    ),
+}
+
+
+def resolve(model: str) -> Path:
+    """Return the file of a model given by bundled name or by path.
+
+    Args:
+        model: A name in `BUNDLED`, or the path of a file.
+
+    Raises:
+        ModelError: There is no such model, or a bundled file is damaged.
+    """
+    if model in BUNDLED:
+        return _intact(model)
+    path = Path(model).expanduser()
+    if path.is_file():
+        return path
+    near = difflib.get_close_matches(model, BUNDLED, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    found = "a folder" if path.is_dir() else "no such file"
+    raise ModelError(
+        f"model {model!r}: expected the path of a model file or one of {', '.join(BUNDLED)}; "
+        f"got {found}{hint}"
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hash of a file's bytes, in hexadecimal.
+
+    Raises:
+        ModelError: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"model {path}: cannot be read ({error.strerror})") from error
+
+
+@functools.cache  # once per process: hashing 18 MB on every build would be felt in tests
+def _intact(name: str) -> Path:
+    bundled = BUNDLED[name]
+    path = MODELS_FOLDER / bundled.file
+    if not path.is_file():
+        raise ModelError(f"model {name}: {path} is missing; reinstall trackletgait")
+    found = sha256_of(path)
+    if found != bundled.sha256:
+        raise ModelError(
+            f"model {name}: {path} is damaged: expected sha256 {bundled.sha256[:12]}..., "
+            f"got {found[:12]}...; reinstall trackletgait"
+        )
+    return path

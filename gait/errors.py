@@ -3,6 +3,7 @@
 GaitError
 ├── SilhouetteError   an array that cannot be silhouettes
 ├── CheckpointError   a weights file that is missing, damaged, hostile or of another network
+├── ConfigError       a configuration that cannot be used; the command line exits with 2
 └── DataError         a data set or embedding input that cannot be read
 """
 
@@ -17,6 +18,10 @@ class SilhouetteError(GaitError, ValueError):
 
 class CheckpointError(GaitError):
     """A weights file that is missing, damaged, hostile or of another network."""
+
+
+class ConfigError(GaitError):
+    """A configuration that cannot be used: unknown key, wrong type, impossible value."""
 
 
 class DataError(GaitError):

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from gait.strict import StrictModel
+from gait.yaml_config import load_yaml
 from pipeline.gallery.gallery import GalleryConfig
 from pipeline.sources.source import ReadConfig
 from pipeline.stages.appearance import AppearanceConfig
@@ -16,8 +18,6 @@ from pipeline.stages.detect import DetectorConfig
 from pipeline.stages.encode import EncoderConfig
 from pipeline.stages.segment import SegmenterConfig
 from pipeline.stages.track import TrackerConfig
-from pipeline.strict import StrictModel
-from pipeline.yaml_config import load_yaml
 
 
 def _by_kind(default: str) -> BeforeValidator:

@@ -1,7 +1,7 @@
 """What can go wrong in `pipeline`.
 
+ConfigError        is gait's: a configuration that cannot be used; the command line exits with 2
 PipelineError
-├── ConfigError    a configuration that cannot be used; the command line exits with 2
 ├── SourceError    a video or folder that cannot be read
 ├── ModelError     a detector, segmenter or appearance model that cannot be loaded or run
 ├── GalleryError   a gallery that cannot be opened or written
@@ -9,13 +9,11 @@ PipelineError
 └── OutputError    a results folder that cannot be written
 """
 
+from gait.errors import ConfigError as ConfigError
+
 
 class PipelineError(Exception):
     """Base of every error `pipeline` raises on purpose."""
-
-
-class ConfigError(PipelineError):
-    """A configuration that cannot be used: unknown key, wrong type, impossible value."""
 
 
 class SourceError(PipelineError):

@@ -13,11 +13,11 @@ import numpy as np
 from pydantic import Field
 
 from gait.distance import euclidean
+from gait.strict import StrictModel
 from gait.tracklet import Tracklet
 from pipeline.gallery.exemplar import Exemplar, Identity
 from pipeline.gallery.matrix import ExemplarMatrix, Row
 from pipeline.gallery.store import GalleryStore
-from pipeline.strict import StrictModel
 from pipeline.values import Embedding, Match
 
 logger = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue, ValidationError
 
+from gait.strict import StrictModel
 from pipeline.errors import OutputError
 from pipeline.sinks.folder import ResultsFolder, clean_text
-from pipeline.strict import StrictModel
 
 Text = Annotated[
     str, BeforeValidator(lambda value: clean_text(value) if isinstance(value, str) else value)

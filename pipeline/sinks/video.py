@@ -18,10 +18,10 @@ from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from gait.strict import StrictModel
 from pipeline.sinks.drawing import Canvas, annotate_image
 from pipeline.sinks.folder import PART, ResultsFolder
 from pipeline.sinks.recorder import RecordedFrame, RecordedTrack, read_record
-from pipeline.strict import StrictModel
 from pipeline.values import Frame
 
 _CLOCK = Fraction(1, 90_000)

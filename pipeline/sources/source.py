@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from gait.strict import StrictModel
 from pipeline.errors import SourceError
-from pipeline.strict import StrictModel
 from pipeline.values import Frame
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.strict import StrictModel
+from gait.strict import StrictModel
 from pipeline.values import Frame
 from trackers.boxes import Detections
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from gait.silhouette import Reason, SilhouetteLimits, cut, judge, normalise
+from gait.strict import StrictModel
 from gait.tracklet import SILHOUETTE_HW, Tracklet
-from pipeline.strict import StrictModel
 from pipeline.values import Frame
 from trackers.boxes import Mask, Tracks
 

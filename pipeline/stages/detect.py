@@ -8,9 +8,9 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
+from gait.strict import StrictModel
 from pipeline.errors import ModelError
 from pipeline.stages.replay import ReplayConfig
-from pipeline.strict import StrictModel
 from pipeline.values import Frame
 from pipeline.weights import resolve
 from trackers.boxes import Detections

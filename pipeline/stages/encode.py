@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from gait.strict import StrictModel
 from pipeline.errors import ConfigError
-from pipeline.strict import StrictModel
 
 if TYPE_CHECKING:
     from gait.encoder import Encoder

@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from gait.strict import StrictModel
 from pipeline.errors import ModelError
-from pipeline.strict import StrictModel
 from pipeline.values import Frame
 from pipeline.weights import sha256_of
 from trackers.boxes import Detections

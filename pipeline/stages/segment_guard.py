@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.strict import StrictModel
+from gait.strict import StrictModel
 from trackers.boxes import Mask
 
 

@@ -3,9 +3,9 @@ from typing import Literal
 import pytest
 from pydantic import Field
 
-from pipeline.errors import ConfigError
-from pipeline.strict import StrictModel
-from pipeline.yaml_config import load_yaml
+from gait.errors import ConfigError
+from gait.strict import StrictModel
+from gait.yaml_config import load_yaml
 
 
 class Small(StrictModel):

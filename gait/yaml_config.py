@@ -12,8 +12,8 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipeline.errors import ConfigError
-from pipeline.strict import StrictModel
+from gait.errors import ConfigError
+from gait.strict import StrictModel
 
 M = TypeVar("M", bound=StrictModel)
 

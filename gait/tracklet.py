@@ -27,6 +27,8 @@ class Tracklet:
         quality: Mean silhouette quality in 0..1; 0 when there are no silhouettes.
         reasons: How often each reason code spoke against a frame of the track since its previous
             tracklet, as sorted (code, count) pairs; see `gait.silhouette.Reason`.
+        companions: Ids of the tracks seen in one frame with this one since its previous tracklet,
+            sorted: these are other people, whatever they look like.
         is_last: Whether the track ended with this tracklet.
     """
 
@@ -38,6 +40,7 @@ class Tracklet:
     seen_s: tuple[float, float]
     quality: float = 1.0
     reasons: tuple[tuple[str, int], ...] = ()
+    companions: tuple[int, ...] = ()
     is_last: bool = False
 
     def __post_init__(self) -> None:

@@ -170,6 +170,11 @@ class FileRun:
         ]
 
     @property
+    def read_anything(self) -> bool:
+        """Whether any frame of any input was processed."""
+        return any(state.frames for state in self._streams.values())
+
+    @property
     def was_interrupted(self) -> bool:
         """Whether `interrupt` ended the run early."""
         return self._interrupted.is_set()
@@ -363,11 +368,13 @@ def process(
         config: How to do it, from `pipeline.load_config`; None for the defaults.
 
     Raises:
-        PipelineError: See `FileRun`. Files that cannot be read are logged as warnings, unless all
-            of them are.
+        PipelineError: See `FileRun`. A file that cannot be read is logged as a warning; when none
+            can be, that is a SourceError.
     """
     run = FileRun(inputs, out=out, config=config)
     yield from run.sightings()
+    if not run.read_anything:
+        raise SourceError("\n".join(run.problems))
     for problem in run.problems:
         logger.warning("%s", problem)
 

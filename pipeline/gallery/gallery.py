@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -70,20 +70,20 @@ class _Track:
     """What is remembered of a track.
 
     Attributes:
-        seen_s: When it was first and last seen, as far as was reported.
+        last_seen_s: When it was last seen, as far as was reported.
         identity: Who it is, once a tracklet of it was matched.
         exemplars: Keys of the exemplars it gave.
+        companions: Tracks seen in one frame with it.
     """
 
-    seen_s: tuple[float, float]
-    identity: Identity | None
-    exemplars: set[int]
+    last_seen_s: float
+    identity: Identity | None = None
+    exemplars: set[int] = field(default_factory=set)
+    companions: set[int] = field(default_factory=set)
 
-    def hear(self, seen_s: tuple[float, float]) -> None:
-        self.seen_s = (min(self.seen_s[0], seen_s[0]), max(self.seen_s[1], seen_s[1]))
-
-    def was_visible_with(self, other: _Track) -> bool:
-        return max(self.seen_s[0], other.seen_s[0]) <= min(self.seen_s[1], other.seen_s[1])
+    def hear(self, tracklet: Tracklet) -> None:
+        self.last_seen_s = max(self.last_seen_s, tracklet.seen_s[1])
+        self.companions.update(tracklet.companions)
 
 
 class Gallery:
@@ -100,10 +100,9 @@ class Gallery:
       that is not ruled out; when there is none it founds a new one.
     * A track is one person: its later tracklets belong to the same identity, whatever their
       distance.
-    * Two people visible at once are two people: ruled out is who was recognised in another track
-      of the same stream that was seen (`Tracklet.seen_s`) while this one was. This is only as
-      good as what was reported: a track in view should be heard of every few seconds, by `note`
-      when it gives nothing usable.
+    * Two people visible at once are two people: ruled out is who was recognised in a track that
+      was seen in one frame with this one (`Tracklet.companions`, also of tracklets without
+      silhouettes, which `note` takes).
     * An identity keeps `max_exemplars` tracklets that differ most: of the two nearest to each other
       the one of lower quality goes, the newer one when they are equal.
     * A track is remembered until its stream's clock is `remember_s` past its last report. After
@@ -171,7 +170,7 @@ class Gallery:
         return matches
 
     def note(self, tracklets: Iterable[Tracklet]) -> None:
-        """Learn from tracklets without silhouettes how long their tracks were seen."""
+        """Learn from tracklets without silhouettes who was seen together with whom, and when."""
         self._forget()
         self._hear(tracklets)
 
@@ -219,12 +218,10 @@ class Gallery:
         return Match(identity.pseudonym, distance, self._threshold, is_new=True)
 
     def _ruled_out(self, track: _Track, exemplar: Exemplar) -> set[int]:
-        """Return the identities of others who were visible together with `track`."""
-        return {
-            other.identity.id
-            for other in self._tracks[exemplar.stream].values()
-            if other is not track and other.identity and other.was_visible_with(track)
-        }
+        """Return the identities of those who were seen in one frame with `track`."""
+        tracks = self._tracks[exemplar.stream]
+        others = (tracks[other] for other in track.companions if other in tracks)
+        return {other.identity.id for other in others if other.identity}
 
     def _distance(self, track: _Track, exemplar: Exemplar) -> float | None:
         """Return how near a later tracklet of a track is to what others gave its identity."""
@@ -274,8 +271,8 @@ class Gallery:
     def _hear(self, tracklets: Iterable[Tracklet]) -> None:
         for tracklet in tracklets:
             tracks = self._tracks.setdefault(tracklet.stream, {})
-            track = tracks.setdefault(tracklet.track_id, _Track(tracklet.seen_s, None, set()))
-            track.hear(tracklet.seen_s)
+            track = tracks.setdefault(tracklet.track_id, _Track(tracklet.seen_s[1]))
+            track.hear(tracklet)
             self._heard_s[tracklet.stream] = tracklet.seen_s[1]
 
     def _forget(self) -> None:
@@ -288,5 +285,5 @@ class Gallery:
             self._tracks[stream] = {
                 track_id: track
                 for track_id, track in tracks.items()
-                if abs(now_s - track.seen_s[1]) <= self._remember_s
+                if abs(now_s - track.last_seen_s) <= self._remember_s
             }

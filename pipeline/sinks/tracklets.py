@@ -211,6 +211,7 @@ def _pack(tracklet: Tracklet, embedding: Embedding | None, identity: str | None)
         "frame_indices": tracklet.frame_indices,
         "times_s": tracklet.times_s,
         "seen_s": np.array(tracklet.seen_s, dtype=np.float64),
+        "companions": np.array(tracklet.companions, dtype=np.int64),
         "quality": np.array(tracklet.quality),
         "reason_codes": np.array([code for code, _ in tracklet.reasons], dtype=np.str_),
         "reason_counts": np.array([count for _, count in tracklet.reasons], dtype=np.int64),
@@ -239,6 +240,7 @@ def _unpack(arrays: dict[str, NDArray[np.generic]]) -> StoredTracklet:
         seen_s=(first, last),
         quality=float(arrays["quality"].item()),
         reasons=tuple(zip(codes, counts, strict=True)),
+        companions=tuple(arrays["companions"].tolist()),
         is_last=bool(arrays["is_last"].item()),
     )
     embedding = arrays.get("embedding")

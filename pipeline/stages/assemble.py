@@ -82,7 +82,7 @@ class _OpenTrack:
     walk: deque[_Step]  # the last `window` silhouettes without a break
     areas: deque[float]  # relative areas of the last silhouettes
     fresh: int = 0  # how many of `walk` are in no tracklet yet
-    unreported: int = 0  # frames since the last tracklet
+    companions: set[int] = field(default_factory=set)
     reasons: Counter[str] = field(default_factory=Counter)
 
 
@@ -90,9 +90,7 @@ class Assembler:
     """Turns the masks of one stream into tracklets.
 
     A tracklet is emitted every `stride` usable silhouettes while a track lives, and when the track
-    ends or its walk breaks. Each track's last tracklet has `is_last`. A track that gives nothing
-    usable still sends an empty tracklet from time to time: whoever is visible cannot be somebody
-    else who is visible, and identity must know of it.
+    ends or its walk breaks. Each track's last tracklet has `is_last`; it may be empty.
     """
 
     def __init__(self, stream: str, config: AssemblerConfig) -> None:
@@ -106,14 +104,13 @@ class Assembler:
     ) -> Iterable[Tracklet]:
         """Add one frame's masks and yield the tracklets that are complete with it."""
         overlaps = nearer_overlap(tracks.xyxy)
+        present = set(tracks.track_ids.tolist())
         for row, track_id in enumerate(tracks.track_ids.tolist()):
             track = self._open(track_id, frame.time_s)
+            track.companions |= present - {track_id}
             step = self._silhouette(frame, tracks.xyxy[row], masks[row], overlaps[row], track)
             if step is not None:
                 yield from self._append(track_id, track, step)
-            track.unreported += 1
-            if track.unreported > self._config.window + self._config.stride:
-                yield self._emit(track_id, track, 0)
         for track_id in tracks.ended:
             yield from self._end(track_id)
 
@@ -191,11 +188,11 @@ class Assembler:
         self, track_id: int, track: _OpenTrack, length: int, *, is_last: bool = False
     ) -> Tracklet:
         steps = list(track.walk)[len(track.walk) - length :]
-        if steps:
-            track.fresh = 0
         reasons = tuple(sorted((str(reason), n) for reason, n in track.reasons.items()))
-        track.unreported = 0
+        companions = tuple(sorted(track.companions))
+        track.fresh = 0
         track.reasons.clear()
+        track.companions.clear()
         return Tracklet(
             stream=self._stream,
             track_id=track_id,
@@ -207,6 +204,7 @@ class Assembler:
             seen_s=track.seen_s,
             quality=float(np.mean([s.quality for s in steps])) if steps else 0.0,
             reasons=reasons,
+            companions=companions,
             is_last=is_last,
         )
 

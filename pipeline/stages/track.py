@@ -3,13 +3,70 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
+from pipeline.errors import ConfigError
+from pipeline.strict import StrictModel
 from pipeline.values import Frame
 from trackers.boxes import Detections, Tracker, Tracks, pick_masks
+from trackers.bytetrack import ByteTrack
+
+
+def _default(name: str) -> Any:
+    """Return a parameter's default from the tracker itself, where it is also explained."""
+    return inspect.signature(ByteTrack).parameters[name].default
+
+
+class ByteTrackConfig(StrictModel):
+    """Motion and overlap alone; `trackers.bytetrack` explains each key in both directions.
+
+    Attributes:
+        high_confidence: From here on a detection is sure.
+        low_confidence: Detections below are ignored.
+        new_confidence: Confidence a new track needs.
+        min_overlap: Overlap of widened boxes times confidence that makes a sure detection a known
+            person.
+        min_low_overlap: The same for unsure detections, without the confidence.
+        min_new_overlap: The same for tracks that are not confirmed yet.
+        max_newcomer_overlap: Nobody new begins where a known person's box overlaps by more.
+        box_margin: Boxes are widened by this fraction of their size before they are compared.
+        lost_s: Seconds a person may be out of sight and keep their id.
+        confirm_frames: Frames in a row a new track must be seen before it is reported.
+        box_noise: How much the detector's boxes jump, as a fraction of their height.
+        position_noise: Motion a constant velocity misses in 1/25 s, as a fraction of the height.
+        velocity_noise: Change of velocity in 1/25 s, likewise.
+    """
+
+    kind: Literal["bytetrack"] = "bytetrack"
+    high_confidence: float = _default("high_confidence")
+    low_confidence: float = _default("low_confidence")
+    new_confidence: float = _default("new_confidence")
+    min_overlap: float = _default("min_overlap")
+    min_low_overlap: float = _default("min_low_overlap")
+    min_new_overlap: float = _default("min_new_overlap")
+    max_newcomer_overlap: float = _default("max_newcomer_overlap")
+    box_margin: float = _default("box_margin")
+    lost_s: float = _default("lost_s")
+    confirm_frames: int = _default("confirm_frames")
+    box_noise: float = _default("box_noise")
+    position_noise: float = _default("position_noise")
+    velocity_noise: float = _default("velocity_noise")
+
+    def build(self) -> Tracker:
+        """Return a tracker for one stream.
+
+        Raises:
+            ConfigError: A value is out of its range.
+        """
+        try:
+            return ByteTrack(**self.model_dump(exclude={"kind"}))
+        except ValueError as error:
+            raise ConfigError(f"tracker.{error}") from error
 
 
 @dataclass(slots=True)
@@ -20,6 +77,9 @@ class _StreamState:
     first_id: int = 0  # added to the tracker's own ids, so that an epoch never reuses one
     highest_id: int = -1
     frame_interval_s: float = 0.04
+
+
+TrackerConfig = ByteTrackConfig
 
 
 class StreamTrackers:

@@ -22,6 +22,7 @@ def make_tracklet(
     seen_s: tuple[float, float] | None = None,
     quality: float = 1.0,
     reasons: tuple[tuple[str, int], ...] = (),
+    companions: tuple[int, ...] = (),
     is_last: bool = False,
 ) -> Tracklet:
     """Return a tracklet of `num` silhouettes at 10 frames a second, seen from start to end."""
@@ -36,6 +37,7 @@ def make_tracklet(
         seen_s=seen_s or (start_s, start_s + seconds),
         quality=quality if num else 0.0,
         reasons=reasons,
+        companions=companions,
         is_last=is_last,
     )
 

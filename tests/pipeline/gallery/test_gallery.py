@@ -101,7 +101,7 @@ def test_two_people_visible_at_once_are_two_people(
     gallery: Gallery, tracklet: MakeTracklet
 ) -> None:
     match(gallery, tracklet(1, 0.0), at(0))
-    twin = match(gallery, tracklet(2, 2.0), at(0))
+    twin = match(gallery, tracklet(2, 2.0, companions=(1,)), at(0))
     assert twin.identity == "person-002"
     assert twin.distance is None  # there was nobody it could have been
 
@@ -111,7 +111,7 @@ def test_the_next_best_is_taken_when_the_nearest_is_ruled_out(
 ) -> None:
     match(gallery, tracklet(1, 0.0, stream="yard"), at(0))
     match(gallery, tracklet(1, 0.0, stream="door"), at(1.5))
-    near = match(gallery, tracklet(2, 0.0, stream="door"), at(1.0))
+    near = match(gallery, tracklet(2, 0.0, stream="door", companions=(1,)), at(1.0))
     assert near.identity == "person-001"
     assert near.distance == pytest.approx(1.0, abs=1e-3)
 
@@ -124,20 +124,19 @@ def test_one_after_another_or_on_two_streams_may_be_one_person(
     assert match(gallery, tracklet(1, 0.0, stream="yard"), at(0)).identity == "person-001"
 
 
-def test_the_time_a_track_was_seen_counts_not_only_its_silhouettes(
+def test_being_seen_together_without_silhouettes_counts_too(
     gallery: Gallery, tracklet: MakeTracklet
 ) -> None:
-    match(gallery, tracklet(1, 0.0, seen_s=(0.0, 2.9)), at(0))
-    gallery.note([tracklet(1, 0.0, num=0, seen_s=(0.0, 6.0), is_last=True)])
+    match(gallery, tracklet(1, 0.0), at(0))
+    gallery.note([tracklet(2, 2.0, num=0, companions=(1,))])
     assert match(gallery, tracklet(2, 5.0), at(0)).identity == "person-002"
-    assert match(gallery, tracklet(3, 8.5, seen_s=(5.5, 11.0)), at(0)).identity == "person-003"
-    assert match(gallery, tracklet(4, 12.0), at(0)).identity == "person-001"
+    assert match(gallery, tracklet(3, 9.0), at(0)).identity == "person-001"
 
 
 def test_tracks_told_of_in_one_batch_know_of_each_other(
     gallery: Gallery, tracklet: MakeTracklet
 ) -> None:
-    tracklets = [tracklet(1, 0.0), tracklet(2, 5.0), tracklet(1, 4.0)]
+    tracklets = [tracklet(1, 0.0), tracklet(2, 5.0, companions=(1,)), tracklet(1, 4.0)]
     names = [match.identity for match in gallery.match(tracklets, [at(0)] * 3)]
     assert names == ["person-001", "person-002", "person-001"]
 
@@ -162,11 +161,23 @@ def test_tracks_told_of_in_one_batch_know_of_each_other(
 def test_no_two_tracks_visible_at_once_share_an_identity(
     tracklet: MakeTracklet, tracks: list[tuple[str, int, int, int]], batch: int
 ) -> None:
+    def span(n: int) -> tuple[float, float]:
+        _, start, count, _ = tracks[n]
+        return start, start + 1.5 * (count - 1) + 3.0
+
+    def together(one: int, other: int) -> bool:
+        (start, end), (start2, end2) = span(one), span(other)
+        return tracks[one][0] == tracks[other][0] and max(start, start2) <= min(end, end2)
+
+    def companions(n: int, until_s: float) -> tuple[int, ...]:
+        others = (m for m in range(len(tracks)) if m != n and together(n, m))
+        return tuple(m for m in others if span(m)[0] <= until_s)
+
     reports = sorted(
         (
-            tracklet(n, start + 1.5 * k, stream=stream, seen_s=(start, start + 1.5 * k + 3.0))
+            tracklet(n, s, stream=stream, companions=companions(n, s + 3.0))
             for n, (stream, start, count, _) in enumerate(tracks)
-            for k in range(count)
+            for s in (start + 1.5 * k for k in range(count))
         ),
         key=lambda report: report.seen_s[1],
     )
@@ -179,9 +190,7 @@ def test_no_two_tracks_visible_at_once_share_an_identity(
                 identities.setdefault(report.track_id, set()).add(answer.identity)
     assert all(len(names) == 1 for names in identities.values())
     for one, other in combinations(range(len(tracks)), 2):
-        (stream, start, count, _), (stream2, start2, count2, _) = tracks[one], tracks[other]
-        end, end2 = (s + 1.5 * (c - 1) + 3.0 for s, c in ((start, count), (start2, count2)))
-        if stream == stream2 and max(start, start2) <= min(end, end2):
+        if together(one, other):
             assert identities[one] != identities[other]
 
 

@@ -145,24 +145,21 @@ def test_the_live_silhouette_is_the_one_a_data_set_holds_for_the_same_mask():
     np.testing.assert_array_equal(tracklets[0].silhouettes, cut(normalise(as_png)[None]))
 
 
-def test_a_live_track_without_usable_silhouettes_is_reported_from_time_to_time():
+def test_a_tracklet_names_who_was_seen_in_one_frame_with_its_track():
     assembler = Assembler("cam", config())
-    tracklets = walk(assembler, range(35))
-    for index in range(35, 200):
-        tracklets += assembler.collect(frame(index), tracks_of(BOX), [None])
-    empty = [t for t in tracklets if not len(t)]
-    assert len(empty) == 2
-    assert not any(t.is_last for t in empty)
-    assert empty[0].seen_s == (0.0, 8.9)
-
-
-def test_an_empty_report_does_not_forget_the_silhouettes_that_wait():
-    assembler = Assembler("cam", config(max_gap_s=100))
-    tracklets = walk(assembler, range(20))
-    for index in range(20, 100):
-        tracklets += assembler.collect(frame(index), tracks_of(BOX), [None])
-    tracklets += walk(assembler, range(100, 110))
-    assert [len(t) for t in tracklets] == [0, 30]
+    box, other = BOX, (200, 60, 240, 156)
+    mask, other_mask = Mask(person(), 100, 60), Mask(person(), 200, 60)
+    shown = []
+    for index in range(60):
+        if index < 5:  # 7 is there at first, without a mask
+            tracks, masks = tracks_of(box, other, ids=(3, 7)), [mask, None]
+        elif index < 50:
+            tracks, masks = tracks_of(box, ids=(3,)), [mask]
+        else:
+            tracks, masks = tracks_of(box, other, ids=(3, 9)), [mask, other_mask]
+        shown += assembler.collect(frame(index), tracks, masks)
+    assert [(t.track_id, t.companions) for t in shown] == [(3, (7,)), (3, (9,))]
+    assert {t.track_id: t.companions for t in assembler.finish()} == {3: (), 7: (3,), 9: (3,)}
 
 
 def test_state_does_not_grow_with_the_length_of_a_track():

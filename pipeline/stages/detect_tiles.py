@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -34,8 +35,8 @@ class _Tile:
 class TiledDetector:
     """Wraps a detector with the same verb: cuts the frames, finds, and joins what was found.
 
-    On the sample clip two tiles raise the bundled model's recall from 0.79 to 0.96 and its
-    precision from 0.78 to 0.94 (confidence above 0.3) at twice the cost.
+    On 30 frames of the sample clip two tiles raise the bundled model's recall from 0.79 to 0.96
+    and its precision from 0.78 to 0.95 (confidence above 0.3), at twice the cost.
 
     Attributes:
         description: The inner detector's, with the number of tiles.
@@ -64,7 +65,7 @@ class TiledDetector:
         cut = np.concatenate([_cut_by_seam(d.xyxy, tile, frame.hw) for tile, d in found])
         parts = [_moved(d, tile) for tile, d in found]
         together = _concatenated(parts)
-        whole = ~(cut & _mostly_inside_another(together.xyxy, cut))
+        whole = ~(cut & _mostly_inside_another(together, cut))
         rows = np.flatnonzero(whole)
         kept = rows[suppress(together.xyxy[rows], together.confidence[rows], self._iou)]
         return _picked(together, kept[: self._max_people])
@@ -74,7 +75,7 @@ def plan_tiles(frame_hw: tuple[int, int], tiles: int) -> list[_Tile]:
     """Return `tiles` rectangles that cover the frame, side by side along its longer side."""
     height, width = frame_hw
     length = max(height, width)
-    side = min(length, round(length / (tiles - (tiles - 1) * _OVERLAP)))
+    side = math.ceil(length / (tiles - (tiles - 1) * _OVERLAP))
     starts = np.linspace(0, length - side, tiles).round().astype(int).tolist()
     if width >= height:
         return [_Tile(s, 0, s + side, height) for s in starts]
@@ -97,11 +98,13 @@ def _cut_by_seam(
     return np.asarray(cut | ((tile.bottom < frame_hw[0]) & (xyxy[:, 3] > height - near_y)))
 
 
-def _mostly_inside_another(xyxy: NDArray[np.float32], cut: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which boxes lie mostly inside one that is whole or bigger."""
-    size = areas(xyxy)
-    share = intersections(xyxy, xyxy) / np.maximum(size, 1e-9)[:, None]
+def _mostly_inside_another(found: Detections, cut: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which boxes lie mostly inside one that is whole or bigger, and not much weaker."""
+    size, score = areas(found.xyxy), found.confidence
+    share = intersections(found.xyxy, found.xyxy) / np.maximum(size, 1e-9)[:, None]
     may_swallow = ~cut[None] | (size[None] > size[:, None])
+    # The model also answers weak boxes as big as the tile: they must not swallow people.
+    may_swallow &= score[None] > score[:, None] / 2
     np.fill_diagonal(may_swallow, False)
     return np.asarray(((share > _INSIDE) & may_swallow).any(axis=1))
 

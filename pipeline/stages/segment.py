@@ -51,7 +51,7 @@ class PoseConfig(StrictModel):
     model: str = "pose-landmark-full"
     threads: int = Field(default=1, ge=1)
     threshold: float = Field(default=0.5, gt=0, lt=1)
-    presence: float = Field(default=0.5, ge=0, le=1)
+    presence: float = Field(default=0.25, ge=0, le=1)
     guards: MaskGuards = MaskGuards()
 
     def build(self) -> Segmenter:

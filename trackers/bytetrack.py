@@ -107,8 +107,8 @@ class ByteTrack:
             onto ghosts, at the price of losing half hidden people.
         min_new_overlap: As `min_overlap`, for tracks not confirmed yet. Higher confirms fewer
             false tracks, at the price of missing people who move fast.
-        max_newcomer_overlap: A sure detection that is nobody's and overlaps a person matched in this
-            frame by more (plain IoU) begins no track: it is mostly a second box of that person.
+        max_newcomer_overlap: A sure detection that is nobody's and overlaps a person matched in
+            this frame by more (plain IoU) begins no track: it is mostly a second box of theirs.
             Higher finds people in dense groups, at the price of double tracks; 1 is the paper.
         box_margin: Boxes are widened by this fraction of their size on each side before overlaps
             are measured. Higher keeps small, fast or badly boxed people, at the price of more

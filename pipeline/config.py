@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from gait.strict import StrictModel
 from gait.yaml_config import load_yaml
@@ -68,7 +68,7 @@ class PipelineConfig(StrictModel):
     detector: Annotated[DetectorConfig, _by_kind("yolo")] = Field(
         default={"kind": "yolo"}, validate_default=True
     )
-    appearance: AppearanceConfig | None = None
+    appearance: Annotated[AppearanceConfig | None, _by_kind("histogram")] = None
     tracker: Annotated[TrackerConfig, _by_kind("bytetrack")] = Field(
         default={"kind": "bytetrack"}, validate_default=True
     )
@@ -80,6 +80,15 @@ class PipelineConfig(StrictModel):
     gallery: GalleryConfig = GalleryConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     output: OutputConfig = OutputConfig()
+
+    @model_validator(mode="after")
+    def _deepsort_sees_something(self) -> PipelineConfig:
+        if self.tracker.kind == "deepsort" and self.appearance is None:
+            raise ValueError(
+                "tracker deepsort compares appearance: add `appearance: histogram` or "
+                "`appearance: mobilenet`"
+            )
+        return self
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> PipelineConfig:

@@ -71,7 +71,9 @@ class Pipeline:
         self.segmenter = config.segmenter.build()
         self.assemblers = Assemblers(config.assembler)
         self.encoder: Encoder = config.encoder.build()
-        self.gallery = config.gallery.build(model_hash=self.encoder.model_hash)
+        self.gallery = config.gallery.build(
+            model_hash=self.encoder.model_hash, threshold=config.encoder.threshold
+        )
         self._book = SightingBook()
         self._ahead = config.runtime.ahead
         self._interrupted = threading.Event()

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any, get_args
 
+import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -74,8 +75,8 @@ def _rows(prefix: str, model: type[BaseModel]) -> list[str]:
 
 def _default(field: Any) -> str:
     if field.default is PydanticUndefined:
-        return "required" if field.default_factory is None else str(field.default_factory())
-    return {None: "null", True: "true", False: "false"}.get(field.default, str(field.default))
+        return "required"
+    return yaml.safe_dump(field.default, default_flow_style=True).removesuffix("...\n").strip()
 
 
 def _summary(model: type[BaseModel]) -> str:
@@ -91,6 +92,7 @@ def _meanings(model: type[BaseModel]) -> dict[str, str]:
         key, colon, text = entry.strip().partition(":")
         if colon:
             meanings[key] = re.sub(r"\s+", " ", text).strip().replace("|", "\\|")
+            meanings[key] = re.sub(r"\bNone\b", "`null`", meanings[key])
     return meanings
 
 

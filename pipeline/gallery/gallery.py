@@ -15,6 +15,7 @@ from pydantic import Field
 from gait.distance import euclidean
 from gait.strict import StrictModel
 from gait.tracklet import Tracklet
+from pipeline.errors import ConfigError
 from pipeline.gallery.exemplar import Exemplar, Identity
 from pipeline.gallery.matrix import ExemplarMatrix, Row
 from pipeline.gallery.store import GalleryStore
@@ -31,8 +32,8 @@ class GalleryConfig(StrictModel):
         path: The gallery's file, made if missing; None keeps it in memory for this run only.
         threshold: Largest distance at which two walks are one person's, in the paper's metric
             (mean over 16 parts of Euclidean distances). Higher recognises more people again, at
-            the price of taking more strangers for somebody known. It belongs to a model: another
-            encoder wants another threshold.
+            the price of taking more strangers for somebody known. It belongs to a model, so null
+            takes the encoder's own, and an encoder without one wants a number.
         max_exemplars: Tracklets kept of each person. Higher knows people from more sides, at the
             price of memory (16 KB each) and search time.
         remember_s: How long a track is remembered after it was last heard of, on its stream's
@@ -42,21 +43,32 @@ class GalleryConfig(StrictModel):
 
     mode: Literal["anonymous"] = "anonymous"
     path: str | None = None
-    threshold: float = Field(default=1.0, ge=0)
+    threshold: float | None = Field(default=None, ge=0)
     max_exemplars: int = Field(default=10, ge=1)
     remember_s: float = Field(default=300.0, ge=0)
 
-    def build(self, *, model_hash: str) -> Gallery:
+    def build(self, *, model_hash: str, threshold: float | None) -> Gallery:
         """Return the gallery; the caller closes it.
 
+        Args:
+            model_hash: The encoder's; only embeddings of one encoder compare.
+            threshold: The encoder's own, for when none is configured.
+
         Raises:
+            ConfigError: There is no threshold.
             GalleryError: The file cannot be opened, or belongs to another model.
         """
+        threshold = self.threshold if self.threshold is not None else threshold
+        if threshold is None:
+            raise ConfigError(
+                "gallery.threshold: expected a distance, since these weights bring none; run once "
+                "with gallery.threshold=0 and let `python scripts/threshold.py RESULTS` suggest one"
+            )
         store = GalleryStore(None if self.path is None else Path(self.path), model_hash=model_hash)
         try:
             return Gallery(
                 store,
-                threshold=self.threshold,
+                threshold=threshold,
                 max_exemplars=self.max_exemplars,
                 remember_s=self.remember_s,
             )
@@ -89,7 +101,8 @@ class _Track:
 class Gallery:
     """Everybody who is known, and who each tracklet is.
 
-        with GalleryConfig(path="people.gallery").build(model_hash=encoder.model_hash) as gallery:
+        config = GalleryConfig(path="people.gallery", threshold=9.0)
+        with config.build(model_hash=encoder.model_hash, threshold=None) as gallery:
             usable = [tracklet for tracklet in tracklets if len(tracklet)]
             gallery.note(tracklet for tracklet in tracklets if not len(tracklet))
             matches = gallery.match(usable, encoder.encode(usable))

@@ -22,7 +22,15 @@ _AREA_MEMORY = 9  # silhouettes whose median area a new one is compared with
 
 
 class LimitsConfig(StrictModel):
-    """What makes a silhouette unusable; each limit is explained at `gait.silhouette`."""
+    """What makes a silhouette unusable; `gait.silhouette` explains each limit in both directions.
+
+    Attributes:
+        min_height: Smallest height of the person in pixels.
+        min_aspect: Smallest width / height of the person.
+        max_aspect: Largest width / height of the person.
+        max_area_ratio: How many times larger or smaller than usual the person's area may be.
+        max_overlap: Share of the person's box that somebody nearer may cover.
+    """
 
     min_height: int = Field(default=_LIMITS.min_height, ge=1)
     min_aspect: float = Field(default=_LIMITS.min_aspect, ge=0)

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from gait.encoder import Encoder
 
 
+UNTRAINED_THRESHOLDS = {"small": 0.0178, "standard": 0.0241}
+"""Distances at which the random networks of seed 0 err equally often both ways on the sample clip
+(some 40 % each: they are no use beyond showing the road); from scripts/threshold.py."""
+
+
 class EncoderConfig(StrictModel):
     """Which network turns tracklets into embeddings.
 
@@ -31,6 +36,11 @@ class EncoderConfig(StrictModel):
     seed: int = 0
     device: str = "auto"
     threads: int | None = Field(default=None, ge=1)
+
+    @property
+    def threshold(self) -> float | None:
+        """The distance that separates people, None when nobody has measured it."""
+        return UNTRAINED_THRESHOLDS[self.variant] if self.weights is None else None
 
     def build(self) -> Encoder:
         """Load the weights, or draw random ones.

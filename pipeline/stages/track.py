@@ -6,20 +6,22 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from pipeline.errors import ConfigError
 from pipeline.strict import StrictModel
 from pipeline.values import Frame
 from trackers.boxes import Detections, Tracker, Tracks, pick_masks
 from trackers.bytetrack import ByteTrack
+from trackers.deepsort import DeepSort
 
 
-def _default(name: str) -> Any:
+def _default(name: str, tracker: Callable[..., Tracker] = ByteTrack) -> Any:
     """Return a parameter's default from the tracker itself, where it is also explained."""
-    return inspect.signature(ByteTrack).parameters[name].default
+    return inspect.signature(tracker).parameters[name].default
 
 
 class ByteTrackConfig(StrictModel):
@@ -79,7 +81,51 @@ class _StreamState:
     frame_interval_s: float = 0.04
 
 
-TrackerConfig = ByteTrackConfig
+class DeepSortConfig(StrictModel):
+    """Appearance first, by deep-sort-realtime; `trackers.deepsort` explains each key.
+
+    Needs an `appearance` stage for the vectors it compares.
+
+    Attributes:
+        min_confidence: Detections below are ignored.
+        max_cosine_distance: How unlike the nearest remembered vector of a person may be.
+        min_overlap: Overlap that matches those whom appearance did not.
+        lost_s: Seconds a person may be out of sight and keep their id.
+        confirm_frames: Frames in a row a new track must be seen before it is reported.
+        features_per_track: Vectors remembered of each person.
+        frame_interval_s: Seconds between two frames of the stream when none is lost.
+    """
+
+    kind: Literal["deepsort"] = "deepsort"
+    min_confidence: float = _default("min_confidence", DeepSort)
+    max_cosine_distance: float = _default("max_cosine_distance", DeepSort)
+    min_overlap: float = _default("min_overlap", DeepSort)
+    lost_s: float = _default("lost_s", DeepSort)
+    confirm_frames: int = _default("confirm_frames", DeepSort)
+    features_per_track: int = _default("features_per_track", DeepSort)
+    frame_interval_s: float = _default("frame_interval_s", DeepSort)
+
+    def build(self) -> Tracker:
+        """Return a tracker for one stream.
+
+        Raises:
+            ConfigError: A value is out of its range, or the library is not installed.
+        """
+        try:
+            return DeepSort(**self.model_dump(exclude={"kind"}))
+        except ValueError as error:
+            raise ConfigError(f"tracker.{error}") from error
+        except ImportError as error:
+            raise ConfigError(f"tracker: {error}") from error
+
+
+TRACKERS: dict[str, type[ByteTrackConfig] | type[DeepSortConfig]] = {
+    "bytetrack": ByteTrackConfig,
+    "deepsort": DeepSortConfig,
+}
+"""Every tracker by the `kind` that chooses it."""
+
+TrackerConfig = Annotated[ByteTrackConfig | DeepSortConfig, Field(discriminator="kind")]
 
 
 class StreamTrackers:

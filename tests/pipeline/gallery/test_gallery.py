@@ -23,7 +23,7 @@ MakeEmbedding = Callable[..., Embedding]
 
 def open_gallery(path: Path | None = None, *, threshold: float = 1.0, **more: int) -> Gallery:
     config = GalleryConfig(path=None if path is None else str(path), threshold=threshold, **more)
-    return config.build(model_hash="a" * 64)
+    return config.build(model_hash="a" * 64, threshold=None)
 
 
 @pytest.fixture

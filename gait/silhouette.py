@@ -150,7 +150,29 @@ def judge(
     return Verdict(reasons, 0.0 if reasons else quality, area)
 
 
-def normalise(mask: MaskPixels, size: int = 64) -> NDArray[np.uint8] | Reason:
+@dataclass(frozen=True, slots=True)
+class Pretreatment:
+    """What differs between the data sets' own ways to make silhouettes (spec f).
+
+    Attributes:
+        min_pixel_sum: Grey levels a mask must hold more of. Higher drops more specks, at the
+            price of people far away.
+        interpolation: OpenCV's number of the resampling filter.
+        first_column: Whether a person whose balance lies in the first column is kept.
+    """
+
+    min_pixel_sum: int = MIN_PIXEL_SUM
+    interpolation: int = cv2.INTER_CUBIC
+    first_column: bool = False
+
+
+BENCHMARK = Pretreatment()
+"""What all the benchmarks but CCPG use, and what the pipeline uses on live masks."""
+
+
+def normalise(
+    mask: MaskPixels, size: int = 64, rules: Pretreatment = BENCHMARK
+) -> NDArray[np.uint8] | Reason:
     """Return the silhouette of a mask: person filling the rows, centred on the column of balance.
 
     The pretreatment of the benchmarks (spec f), bit for bit. Only rows are cropped, so one stray
@@ -161,6 +183,7 @@ def normalise(mask: MaskPixels, size: int = 64) -> NDArray[np.uint8] | Reason:
     Args:
         mask: Shape (h, w), bool, or uint8 in 0..255.
         size: Side of the silhouette in pixels.
+        rules: What CCPG does differently.
 
     Returns:
         Shape (size, size), uint8 with grey edges; or `Reason.NO_PIXELS` or `Reason.NO_CENTRE`
@@ -171,15 +194,17 @@ def normalise(mask: MaskPixels, size: int = 64) -> NDArray[np.uint8] | Reason:
     """
     _check_mask(mask)
     grey = _grey(mask)
-    if grey.sum() <= MIN_PIXEL_SUM:
+    if grey.sum() <= rules.min_pixel_sum:
         return Reason.NO_PIXELS
     body = grey[_rows(grey)]
     width = int(size * (body.shape[1] / body.shape[0]))
     if width == 0:  # the release crashes here
         return Reason.NO_CENTRE
-    scaled = cv2.resize(body, (width, size), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+    scaled = cv2.resize(body, (width, size), interpolation=rules.interpolation).astype(np.uint8)
     centre = _balance_column(scaled)
-    return _window(scaled, centre, size) if centre else Reason.NO_CENTRE
+    if centre is None or (centre == 0 and not rules.first_column):
+        return Reason.NO_CENTRE
+    return _window(scaled, centre, size)
 
 
 def cut(silhouettes: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,0 +1,1 @@
+"""Data sets of silhouettes: prepare, check, pack, read, sample and augment."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackers.association import assign, expand, iou_matrix
-from trackers.boxes import Detections, Tracks, pick_masks
+from trackers.boxes import Detections, Tracks, check_boxes, pick_masks
 from trackers.kalman import BoxFilter, BoxStates
 
 Floats = NDArray[np.float64]
@@ -184,6 +184,7 @@ class ByteTrack:
                 unchanged.
         """
         _check_seconds("interval_s", interval_s)
+        check_boxes("Detections", detections.xyxy)  # may have been written to since it was made
         order = _canonical_order(detections)
         xyxy = detections.xyxy[order].astype(np.float64)
         confidence = detections.confidence[order].astype(np.float64)

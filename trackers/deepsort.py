@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trackers.boxes import Detections, Tracks, pick_masks
+from trackers.boxes import Detections, Tracks, check_boxes, pick_masks
 
 _ROUNDING_S = 1e-6
 
@@ -103,10 +103,11 @@ class DeepSort:
             interval_s: Seconds since the previous frame; more than usual when frames were lost.
 
         Raises:
-            ValueError: Features are missing or unusable, or the interval is negative or no number.
-                The tracker is unchanged.
+            ValueError: Features are missing or unusable, boxes are bad, or the interval is negative
+                or no number. The tracker is unchanged.
         """
         _check_seconds("interval_s", interval_s)
+        check_boxes("Detections", detections.xyxy)
         features = self._checked_features(detections)
         # The library drops empty boxes but not their features, which then belong to others.
         width, height = (detections.xyxy[:, 2:] - detections.xyxy[:, :2]).T

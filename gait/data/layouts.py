@@ -17,7 +17,6 @@ from itertools import pairwise
 from pathlib import Path
 
 from gait.data.dataset import SequenceKey, subfolders
-from gait.data.datasets import LayoutName
 from gait.errors import DataError
 
 _OU_MVLP_FOLDER = re.compile(r"Silhouette_(?P<view>\d+)-(?P<sequence>\d+)")
@@ -42,7 +41,7 @@ class RawSequence:
         return [self.folder / name for name in sorted(names)]
 
 
-def find_raw_sequences(root: Path, layout: LayoutName) -> list[RawSequence]:
+def find_raw_sequences(root: Path, layout: str) -> list[RawSequence]:
     """Return the walks below `root`, sorted by subject, condition and view.
 
     Raises:
@@ -108,7 +107,7 @@ def _sustech1k(root: Path) -> Iterator[RawSequence]:
         yield RawSequence(each.key, aligned[0] if aligned else each.folder)
 
 
-LAYOUTS: dict[LayoutName, Callable[[Path], Iterator[RawSequence]]] = {
+LAYOUTS: dict[str, Callable[[Path], Iterator[RawSequence]]] = {
     "generic": _generic,
     "ou-mvlp": _ou_mvlp,
     "gait3d": _gait3d,
@@ -116,7 +115,7 @@ LAYOUTS: dict[LayoutName, Callable[[Path], Iterator[RawSequence]]] = {
     "sustech1k": _sustech1k,
 }
 
-EXPECTED: dict[LayoutName, str] = {
+EXPECTED: dict[str, str] = {
     "generic": "folders subject/condition/view with PNG frames",
     "ou-mvlp": "folders Silhouette_VIEW-SEQUENCE/subject with PNG frames",
     "gait3d": "folders subject/camera_video/sequence with PNG frames",

@@ -43,7 +43,8 @@ def read_sequences(path: Path) -> list[Sequence]:
       are 64x44 or all are 64x64 they are silhouettes and stay as they are; frames of any other
       size are masks of the whole picture and are normalised, one by one.
     * `.pkl`: a pickled uint8 array, as OpenGait writes it; nothing else is unpickled.
-    * `.npy`, `.npz`: uint8 arrays; an `.npz` holds one sequence an array.
+    * `.npy`, `.npz`: uint8 arrays; an `.npz` holds one sequence an array, or, as the tracklets of
+      a results folder do, one array `silhouettes` among others that are left alone.
 
     Raises:
         DataError: The input is missing, damaged, of another kind, or holds no silhouettes.
@@ -87,6 +88,9 @@ def _read_npz(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
             raise DataError(f"{path}: expected an .npz archive, got a truncated or other file")
         file.seek(0)
         with np.load(file, allow_pickle=False) as arrays:
+            if "silhouettes" in arrays.files:  # a tracklet of a results folder, or one like it
+                yield str(path), arrays["silhouettes"]
+                return
             for key in arrays.files:
                 yield f"{path}:{key}", arrays[key]
 

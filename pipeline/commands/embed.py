@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -17,10 +17,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from gait.encoder import Encoder, pick_device
 from gait.errors import GaitError
-from gait.sequences import Sequence, read_sequences
 from pipeline.errors import OutputError
+
+if TYPE_CHECKING:
+    from gait.encoder import Encoder
+    from gait.sequences import Sequence
 
 
 class Dtype(StrEnum):
@@ -69,6 +71,8 @@ def embed(
     _check_usage(out, device)
     try:
         compute = np.float64 if dtype is Dtype.FLOAT64 else np.float32
+        from gait.encoder import Encoder  # torch takes a second: not for `--help`
+
         encoder = Encoder.from_weights(weights, device=device, dtype=compute)
         console.print(f"Encoder: {escape(encoder.description)}", soft_wrap=True)
         done = _embed_all(encoder, _with_progress(inputs, errors), console)
@@ -92,6 +96,8 @@ def _check_usage(out: Path, device: str) -> None:
     if out.is_dir():
         raise typer.BadParameter(f"expected a file, got the folder {out}", param_hint="--out")
     try:
+        from gait.encoder import pick_device
+
         pick_device(device)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--device") from error
@@ -104,6 +110,8 @@ def _with_progress(inputs: list[Path], console: Console) -> Iterable[Path]:
 
 
 def _embed_all(encoder: Encoder, inputs: Iterable[Path], console: Console) -> _Embedded:
+    from gait.sequences import read_sequences
+
     done = _Embedded()
     for path in inputs:
         try:

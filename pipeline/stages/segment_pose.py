@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,8 +144,9 @@ class _Network:
                 "segmenter: ai-edge-litert is not installed; pip install ai-edge-litert"
             ) from error
         try:
-            self._interpreter = Interpreter(str(path), num_threads=threads)
-            self._interpreter.allocate_tensors()
+            with _hushed():
+                self._interpreter = Interpreter(str(path), num_threads=threads)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelError(
                 f"model {path}: expected a TensorFlow Lite file, got {error}"
@@ -176,3 +179,16 @@ class _Network:
             f"model {self._path}: expected a pose network with a float32 {what} of shape {shape}, "
             f"got {got}"
         )
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Send what C++ writes to the error stream nowhere: TensorFlow Lite announces its delegate."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

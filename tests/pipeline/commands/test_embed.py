@@ -110,6 +110,16 @@ def test_a_bad_input_among_good_ones_is_reported_and_the_rest_embedded(
         assert len(written["names"]) == 2
 
 
+def test_the_tracklets_of_a_results_folder_are_inputs(weights: Path, tmp_path: Path) -> None:
+    silhouettes = np.full((3, 64, 44), 255, np.uint8)
+    path = tmp_path / "track-000001-f000000.npz"
+    np.savez(path, silhouettes=silhouettes, frame_indices=np.arange(3), stream=np.array("door"))
+    out = tmp_path / "out.npz"
+    result = CliRunner().invoke(app, [str(path), "--weights", str(weights), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert np.load(out)["names"].tolist() == [str(path)]
+
+
 def test_nothing_readable_leaves_an_earlier_file_alone(weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "e.npz"
     out.write_bytes(b"earlier")

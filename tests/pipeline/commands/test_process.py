@@ -15,6 +15,8 @@ import pytest
 from pipeline import cli
 from pipeline.sources.inputs import sample_path
 
+PROGRAM = (sys.executable, "-m", "pipeline.cli")
+
 
 @pytest.fixture
 def run(monkeypatch, capsys):
@@ -35,8 +37,7 @@ def results(tmp_path_factory):
     """The results of the first 45 frames of the clip."""
     out = tmp_path_factory.mktemp("main") / "results"
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", "process", sample_path(), "--out", out]
-        + ["--max-frames", "45"],
+        [*PROGRAM, "process", sample_path(), "--out", out, "--max-frames", "45"],
         capture_output=True,
         text=True,
         check=False,
@@ -244,7 +245,7 @@ def test_version_and_help_answer_at_once(run):
 def interrupted(out, *signals):
     """Process the clip in a process of its own and send it signals once it is well under way."""
     worker = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", "process", sample_path(), "--out", out],
+        [*PROGRAM, "process", sample_path(), "--out", out],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

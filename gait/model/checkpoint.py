@@ -1,7 +1,8 @@
 """Files that hold the weights of a network: the authors' `.pt` and our own `.safetensors`.
 
 The authors' files are `torch.save` dictionaries (spec d). They are read with `weights_only=True`
-and nothing else: a file that needs code to be loaded is refused.
+and nothing else: a file that needs code to be loaded is refused. Ours name the whole network in
+their metadata, so that ablations and baselines load too.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import hashlib
 import importlib.metadata
 import os
 import pickle
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from gait.errors import CheckpointError
 from gait.model.heads import PartNeck
@@ -51,24 +54,25 @@ class Checkpoint:
 
     @property
     def variant(self) -> str:
-        """Name of the configuration, "standard" or "small"."""
+        """Name of the network, "standard" and "small" for the released ones."""
         return self.model.config.name
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Return the network that a weights file belongs to, ready for inference.
 
-    The format is told from the content, the variant from the keys, the class count from
-    `BNNecks.fc_bin`. BNNecks may be missing or of other sizes: inference does not read them.
-    Everything else must be there, in the right shape and finite.
+    The format is told from the content, the network from our metadata or else from the keys, the
+    class count from `BNNecks.fc_bin`. BNNecks may be missing or of other sizes: inference does not
+    read them. Everything else must be there, in the right shape and finite.
 
     Raises:
         CheckpointError: The file is missing, damaged, holds code, or is of another network.
     """
     path = Path(path)
     sha256 = sha256_of(path)
-    weights = _clean(_read(path), path)
-    config = _recognise(weights, path)
+    content, described = _read(path)
+    weights = _clean(content, path)
+    config = _described(described, path) if described else _recognise(weights, path)
     class_num = _usable_class_num(weights, config)
     if class_num is None:
         weights = {key: value for key, value in weights.items() if not key.startswith(_NECK)}
@@ -83,33 +87,86 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 def save_checkpoint(model: TrackletGait, path: str | Path) -> None:
     """Write a network to a `.safetensors` file, whole or not at all.
 
-    The file's metadata names the format, variant, class count and the versions that wrote it.
+    The file's metadata names the format, network, class count and the versions that wrote it.
 
     Raises:
         CheckpointError: The file cannot be written.
     """
     from safetensors.torch import save
 
-    path = Path(path)
     metadata = {
         "format": FORMAT,
         "variant": model.config.name,
+        "network": model.config.model_dump_json(),
         "class_num": str(model.BNNecks.fc_bin.shape[2] if model.BNNecks else 0),
         "trackletgait": importlib.metadata.version("trackletgait"),
         "torch": torch.__version__,
     }
     weights = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
+    with _whole_or_nothing(Path(path)) as partial:
+        partial.write_bytes(save(weights, metadata))
+
+
+def export_authors(
+    model: TrackletGait, path: str | Path, *, iteration: int, training: Mapping[str, Any]
+) -> None:
+    """Write a network as the authors' training loop does, for users of OpenGait.
+
+    Args:
+        model: A network whose keys are those of a released one: "standard" or "small".
+        path: Customarily `<name>-<iteration, at least five digits>.pt`.
+        iteration: Training iterations behind the weights.
+        training: State dicts of torch's SGD and MultiStepLR under `optimizer` and `scheduler`;
+            empty for weights alone.
+
+    Raises:
+        CheckpointError: The network has no released counterpart, or the file cannot be written.
+    """
+    path = Path(path)
+    _check_exportable(model, path)
+    weights = OrderedDict(
+        (key, value.detach().cpu().contiguous()) for key, value in model.state_dict().items()
+    )
+    content = {"model": weights, **training, "iteration": int(iteration)}
+    with _whole_or_nothing(path) as partial, partial.open("wb") as file:
+        torch.save(content, file)
+
+
+def _check_exportable(model: TrackletGait, path: Path) -> None:
+    if model.BNNecks is None:
+        raise CheckpointError(
+            f"{path}: expected a network with BNNecks, which the authors' strict loading demands; "
+            "export a checkpoint of a training run"
+        )
+    for config in VARIANTS.values():
+        if model.config == config.model_copy(update={"name": model.config.name}):
+            return
+    raise CheckpointError(
+        f"{path}: expected one of the authors' networks ({' or '.join(VARIANTS)}), got "
+        f"{model.config.name!r}, which their program cannot build; keep the .safetensors file"
+    )
+
+
+@contextlib.contextmanager
+def _whole_or_nothing(path: Path) -> Iterator[Path]:
+    """Give a neighbour to write to, which becomes `path` at the end, or goes.
+
+    Raises:
+        CheckpointError: The system refuses to write.
+    """
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        partial.write_bytes(save(weights, metadata))
+        yield partial
         partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    except (OSError, RuntimeError) as error:  # torch.save wraps a full disk in a RuntimeError
+        reason = getattr(error, "strerror", None) or _first_line(error)
         raise CheckpointError(
-            f"{path}: cannot write the weights ({error.strerror}); choose a folder that exists, "
+            f"{path}: cannot write the weights ({reason}); choose a folder that exists, "
             "is writable and has room"
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def sha256_of(path: str | Path) -> str:
@@ -134,7 +191,9 @@ def model_hash(model: TrackletGait) -> str:
     It is the same for a `.pt` and a `.safetensors` of one network, with or without BNNecks, on
     any device; embeddings may be compared only if it agrees.
     """
-    digest = hashlib.sha256(model.config.name.encode())
+    config = model.config
+    is_released = config == VARIANTS.get(config.name)
+    digest = hashlib.sha256((config.name if is_released else config.model_dump_json()).encode())
     for key, value in sorted(model.state_dict().items()):
         if not key.startswith(_NECK) and value.is_floating_point():
             digest.update(f"{key}{tuple(value.shape)}".encode())
@@ -142,12 +201,15 @@ def model_hash(model: TrackletGait) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> object:
-    """Return whatever object the file holds, told apart by its first bytes."""
+def _read(path: Path) -> tuple[object, str | None]:
+    """Return whatever object the file holds and our description of the network, if it has one.
+
+    The first bytes tell the format.
+    """
     with path.open("rb") as file:
         start = file.read(9)
     if start.startswith((b"PK\x03\x04", b"\x80")):
-        return _read_torch(path)
+        return _read_torch(path), None
     if start[8:9] == b"{":
         return _read_safetensors(path)
     raise CheckpointError(
@@ -173,16 +235,29 @@ def _read_torch(path: Path) -> object:
         ) from error
 
 
-def _read_safetensors(path: Path) -> object:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _read_safetensors(path: Path) -> tuple[object, str | None]:
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            return {key: file.get_tensor(key) for key in file.keys()}, metadata.get("network")  # noqa: SIM118
     except SafetensorError as error:
         raise CheckpointError(
             f"{path}: expected a complete safetensors file, got a truncated or damaged one; "
             f"download it again ({_first_line(error)})"
+        ) from error
+
+
+def _described(network: str, path: Path) -> TrackletGaitConfig:
+    try:
+        return TrackletGaitConfig.model_validate_json(network)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise CheckpointError(
+            f"{path}: expected the sizes of a network under 'network' in the metadata, got "
+            f"{problem['input']!r} at {'.'.join(map(str, problem['loc']))} ({problem['msg']}); the "
+            "file was written by another version or changed by hand"
         ) from error
 
 

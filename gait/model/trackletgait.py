@@ -8,55 +8,122 @@ never joined: a batch holds sequences of one length.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Literal, Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import nn
 
-from gait.model.blocks import ResidualUnit, Stem, UnitConfig
+from gait.model.blocks import Downsampling, ResidualUnit, Stem, UnitConfig
 from gait.model.heads import PartLinear, PartNeck, pool_parts
+from gait.strict import StrictModel
+
+_FIRST_UNITS = (1, 2, 6, 10)  # of the stages, in the released names layer1 .. layer10
+_HALVING_STAGES = (1, 2)
+_MAX_BLOCKS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class TrackletGaitConfig:
-    """Sizes of one network.
+class TrackletGaitConfig(StrictModel):
+    """Sizes of one network: the paper's by default, its ablations and baselines by choice.
+
+    Four stages of residual units; the second and third halve height and width in their first unit,
+    and all but the first stage look along time.
 
     Attributes:
         name: What people call it.
-        units: The residual units, in order.
+        blocks: Residual units of each stage. More see further, at the price of time; a stage of
+            none is left out.
+        channels: Channels of each stage. More separate better on large data sets, at the price of
+            time and of over-fitting on small ones.
+        stem: "pixel" maps each grey level to channels, as the release does; "conv3x3" looks at
+            its neighbours too, as GaitBase and DeepGaitV2 do.
         stem_channels: Channels after the stem.
+        downsampling: How height and width are halved: by the Haar wavelet, the maximum or the
+            average of 2x2 blocks (each before a 1x1 convolution), or by strided convolutions.
+        temporal_kernel: Frames a unit sees at once, odd. More join longer spans of time, at the
+            price of time; None looks at every frame for itself.
+        temporal_groups: Groups of channels along time. More are cheaper and mix channels less.
         num_parts: Horizontal strips.
         embedding_channels: Length of a part's embedding.
     """
 
-    name: str
-    units: tuple[UnitConfig, ...]
-    stem_channels: int = 16
-    num_parts: int = 16
-    embedding_channels: int = 256
+    name: str = "standard"
+    blocks: tuple[int, int, int, int] = Field(default=(1, 4, 4, 1), strict=False)
+    channels: tuple[int, int, int, int] = Field(default=(64, 128, 256, 512), strict=False)
+    stem: Literal["pixel", "conv3x3"] = "pixel"
+    stem_channels: int = Field(default=16, ge=1)
+    downsampling: Downsampling = "haar"
+    temporal_kernel: int | None = Field(default=7, ge=1)
+    temporal_groups: int = Field(default=4, ge=1)
+    num_parts: int = Field(default=16, ge=1)
+    embedding_channels: int = Field(default=256, ge=1)
+
+    @property
+    def units(self) -> tuple[UnitConfig, ...]:
+        """The residual units in order, by the released names where those suffice."""
+        units: list[UnitConfig] = []
+        channels_in, next_free = self.stem_channels, 1
+        for stage, (count, channels) in enumerate(zip(self.blocks, self.channels, strict=True)):
+            first = max(_FIRST_UNITS[stage], next_free)
+            for index in range(first, first + count):
+                units.append(self._unit(index, stage, channels_in, is_first=index == first))
+                channels_in = channels
+            next_free = first + count
+        return tuple(units)
+
+    def _unit(self, index: int, stage: int, channels_in: int, *, is_first: bool) -> UnitConfig:
+        return UnitConfig(
+            f"layer{index}",
+            channels_in,
+            self.channels[stage],
+            downsampling=self.downsampling if is_first and stage in _HALVING_STAGES else None,
+            temporal_kernel=self.temporal_kernel if stage > 0 else None,
+            temporal_groups=self.temporal_groups,
+        )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not (min(self.blocks) >= 0 and 1 <= max(self.blocks) <= _MAX_BLOCKS):
+            raise ValueError(f"blocks: expected counts of 0 to {_MAX_BLOCKS}, not all 0")
+        if min(self.channels) < 1:
+            raise ValueError("channels: expected counts of at least 1")
+        if self.temporal_kernel is None:
+            return self
+        if self.temporal_kernel % 2 == 0:
+            raise ValueError("temporal_kernel: expected an odd number of frames, or null for none")
+        if any(unit.channels_out % self.temporal_groups for unit in self.units):
+            raise ValueError("temporal_groups: expected a divisor of every stage's channels")
+        return self
 
 
 VARIANTS = {
-    "standard": TrackletGaitConfig(
-        "standard",
-        (
-            UnitConfig("layer1", 16, 64, temporal=False),
-            UnitConfig("layer2", 64, 128, halves=True),
-            *(UnitConfig(f"layer{i}", 128, 128) for i in (3, 4, 5)),
-            UnitConfig("layer6", 128, 256, halves=True),
-            *(UnitConfig(f"layer{i}", 256, 256) for i in (7, 8, 9)),
-            UnitConfig("layer10", 256, 512),
-        ),
-    ),
-    "small": TrackletGaitConfig(
-        "small",
-        (
-            UnitConfig("layer2", 16, 256, halves=True),
-            UnitConfig("layer6", 256, 512, halves=True),
-        ),
-    ),
+    "standard": TrackletGaitConfig(),
+    "small": TrackletGaitConfig(name="small", blocks=(0, 1, 1, 0), channels=(64, 256, 512, 512)),
 }
 """The released networks: blocks [1, 4, 4, 1] for outdoor, [0, 1, 1, 0] for indoor data sets."""
+
+BASELINES = {
+    "gaitbase": TrackletGaitConfig(
+        name="gaitbase",
+        blocks=(1, 1, 1, 1),
+        stem="conv3x3",
+        stem_channels=64,
+        downsampling="strided",
+        temporal_kernel=None,
+    ),
+    "deepgaitv2-p3d": TrackletGaitConfig(
+        name="deepgaitv2-p3d",
+        stem="conv3x3",
+        stem_channels=64,
+        downsampling="strided",
+        temporal_kernel=3,
+        temporal_groups=1,
+    ),
+}
+"""GaitBase (Fan et al., CVPR 2023) and DeepGaitV2 with pseudo-3-D units (Fan et al., 2023).
+
+Written from the papers; their released weights use other names and are not read.
+"""
 
 
 class TrackletGait(nn.Module):
@@ -73,7 +140,7 @@ class TrackletGait(nn.Module):
     def __init__(self, config: TrackletGaitConfig, class_num: int | None = None) -> None:
         super().__init__()
         self.config = config
-        self.pooling1 = Stem(config.stem_channels)
+        self.pooling1 = Stem(config.stem_channels, 1 if config.stem == "pixel" else 3)
         for unit in config.units:
             self.add_module(unit.name, nn.Sequential(ResidualUnit(unit)))
         parts, channels = config.num_parts, config.embedding_channels
@@ -136,7 +203,7 @@ class TrackletGait(nn.Module):
         shape = tuple(silhouettes_NTHW.shape)
         if len(shape) != 4 or 0 in shape:
             raise ValueError(f"silhouettes: expected shape (N, T, 64, 44), none 0, got {shape}")
-        factor = 2 ** sum(unit.halves for unit in self.config.units)
+        factor = 2 ** sum(unit.downsampling is not None for unit in self.config.units)
         height, width = shape[2:]
         divides = height % factor == 0 and width % factor == 0
         if not divides or height * width // factor**2 % self.config.num_parts:

@@ -1,21 +1,31 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pickle
+import resource
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from gait.errors import CheckpointError
-from gait.model.checkpoint import load_checkpoint, model_hash, save_checkpoint, sha256_of
-from gait.model.trackletgait import VARIANTS, TrackletGait
+from gait.model.checkpoint import (
+    export_authors,
+    load_checkpoint,
+    model_hash,
+    save_checkpoint,
+    sha256_of,
+)
+from gait.model.trackletgait import BASELINES, VARIANTS, TrackletGait
 
 Weights = dict[str, torch.Tensor]
 GoldenWeights = Callable[[str], Weights]
+Build = Callable[[str, torch.dtype], TrackletGait]
 
 
 @pytest.fixture
@@ -252,3 +262,84 @@ def test_a_files_sha256_is_that_of_its_bytes(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"gait")
     assert sha256_of(path) == hashlib.sha256(b"gait").hexdigest()
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_baseline_is_read_back_from_our_file_by_its_description(
+    name: str, tmp_path: Path
+) -> None:
+    model = TrackletGait.random(BASELINES[name], torch.Generator().manual_seed(0), class_num=3)
+    save_checkpoint(model, tmp_path / "b.safetensors")
+    checkpoint = load_checkpoint(tmp_path / "b.safetensors")
+    assert checkpoint.model.config == BASELINES[name]
+    assert same(checkpoint.model, model.state_dict())
+
+
+def test_networks_of_the_same_shapes_but_another_pooling_have_another_hash() -> None:
+    generator = torch.Generator()
+    hashes = {
+        model_hash(TrackletGait.random(config, generator.manual_seed(0)))
+        for kind in ("max", "average")
+        for config in [VARIANTS["small"].model_copy(update={"name": "x", "downsampling": kind})]
+    }
+    assert len(hashes) == 2
+
+
+def test_a_description_that_makes_no_network_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "w.safetensors"
+    save_file({"a": torch.ones(1)}, path, {"network": '{"blocks": [1, 4]}'})
+    assert "blocks" in refused(path)
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_export_has_the_authors_keys_and_loads_back_strictly(
+    variant: str, golden_model: Build, golden_dir: Path, tmp_path: Path
+) -> None:
+    model = golden_model(variant, torch.float32)
+    path = tmp_path / "TrackletGait-00060.pt"
+    training = {key: as_trained({})[key] for key in ("optimizer", "scheduler")}
+    export_authors(model, path, iteration=60, training=training)
+
+    content = torch.load(path, weights_only=True)
+    assert list(content) == ["model", "optimizer", "scheduler", "iteration"]
+    assert content["iteration"] == 60
+    told = json.loads((golden_dir / f"state_dict_{variant}.json").read_text())["class_num_74"]
+    found = [
+        (k, list(v.shape), str(v.dtype).removeprefix("torch.")) for k, v in content["model"].items()
+    ]
+    assert found == [(e["key"], e["shape"], e["dtype"]) for e in told]
+    assert same(load_checkpoint(path).model, model.state_dict())
+
+
+def test_what_the_authors_program_cannot_build_is_not_exported(tmp_path: Path) -> None:
+    generator, path = torch.Generator(), tmp_path / "x.pt"
+    baseline = TrackletGait.random(BASELINES["gaitbase"], generator, class_num=3)
+    with pytest.raises(CheckpointError, match="gaitbase"):
+        export_authors(baseline, path, iteration=0, training={})
+    with pytest.raises(CheckpointError, match="BNNecks"):
+        export_authors(
+            TrackletGait.random(VARIANTS["small"], generator), path, iteration=0, training={}
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "write", [save_checkpoint, partial(export_authors, iteration=0, training={})]
+)
+def test_a_full_disk_leaves_no_half_file(
+    write: Callable[[TrackletGait, Path], None], small: Weights, tmp_path: Path
+) -> None:
+    model = load_checkpoint(saved(tmp_path, small)).model
+    path = tmp_path / "run" / "w"
+    path.parent.mkdir()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match="cannot write"):
+            write(model, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(path.parent.iterdir()) == []

@@ -67,21 +67,6 @@ def test_the_neck_agrees_with_the_release(
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("dtype", TOLERANCES)
-def test_training_mode_agrees_with_the_release(
-    dtype: str, golden_model: Build, golden_dir: Path, golden_rules: ModuleType
-) -> None:
-    model = golden_model("small", DTYPES[dtype]).train()
-    golden = np.load(golden_dir / "model.npz")
-    with torch.no_grad():
-        embeddings = model(frames(golden_rules, 8, 8, dtype))
-        _, logits = model.classify(embeddings)
-    for name, result in (("embeddings", embeddings), ("logits", logits)):
-        expected = golden[f"small_train_8x8_{dtype}_{name}"]
-        np.testing.assert_allclose(result.numpy(), expected, **TOLERANCES[dtype])
-
-
-@pytest.mark.golden
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_layer_agrees_with_the_release(
     variant: str, golden_model: Build, golden_dir: Path, golden_rules: ModuleType

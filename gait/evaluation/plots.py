@@ -1,0 +1,155 @@
+"""Plots of an evaluation, PNG and SVG. Only this file knows matplotlib, and imports it late."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gait.errors import DataError
+from gait.evaluation.openset import Estimate, OpenSet, OperatingPoint
+from gait.evaluation.report import Curve, Evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_DPI = 150
+_LABELS_AT_MOST = 12
+_LOGARITHMIC_BELOW = 0.1
+
+
+def draw(evaluation: Evaluation, folder: Path) -> list[Path]:
+    """Draw what the evaluation has, each as PNG and SVG, and return the files.
+
+    `cmc` is the CMC of every condition; `open-set` the DET curves with FNIR and threshold at the
+    targets, with their confidence intervals.
+
+    Raises:
+        DataError: matplotlib is not installed, or the folder cannot be written.
+    """
+    wanted: list[tuple[str, Callable[[], Figure]]] = []
+    if evaluation.curves and len(evaluation.curves) <= _LABELS_AT_MOST:
+        wanted.append(("cmc", lambda: _cmc(evaluation.curves, evaluation.title)))
+    defined = [each for each in evaluation.open_sets if np.isfinite(each.eer.value)]
+    if defined:
+        wanted.append(("open-set", lambda: _open_set(defined, evaluation.title)))
+    if not wanted:
+        return []
+    try:
+        from matplotlib import rc_context
+    except ImportError as error:
+        raise DataError(
+            "plots need matplotlib, which is not installed; pip install 'trackletgait[plots]', or "
+            "leave them out with --no-plots"
+        ) from error
+    files: list[Path] = []
+    style = rc_context(
+        {
+            "font.size": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.alpha": 0.3,
+            "svg.hashsalt": "trackletgait",  # the same evaluation draws the same file
+        }
+    )
+    with style:
+        for name, plot in wanted:
+            files += _save(plot(), folder / name)
+    return files
+
+
+def _save(figure: Figure, stem: Path) -> list[Path]:
+    files = [stem.with_suffix(suffix) for suffix in (".png", ".svg")]
+    try:
+        figure.savefig(files[0], dpi=_DPI)
+        figure.savefig(files[1], metadata={"Date": None})
+    except OSError as error:
+        raise DataError(f"{stem.parent}: cannot write the plots ({error.strerror})") from error
+    return files
+
+
+def _cmc(curves: Sequence[Curve], title: str) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for curve in curves:
+        ranks = np.arange(1, len(curve.values) + 1)
+        label = f"{curve.name or 'all'}, Rank-1 {100 * curve.values[0]:.1f} %"
+        axes.plot(ranks, 100 * curve.values, marker=".", markersize=3, label=label)
+    axes.set(title=title, xlabel="rank k", ylabel="probes with a match within k, %")
+    axes.set_ylim(top=101)
+    axes.set_xlim(left=0.5)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def _open_set(found: Sequence[OpenSet], title: str) -> Figure:
+    from matplotlib.figure import Figure
+
+    num_targets = len(found[0].points)
+    height = max(4.0, 1.6 + 0.3 * len(found) * num_targets)
+    figure = Figure(figsize=(13, height), layout="constrained")
+    figure.suptitle(title)
+    det, missed, threshold = figure.subplots(1, 3, width_ratios=(1.5, 1, 1))
+    _det(det, found)
+    rows = [(_label(each, point), point) for each in found for point in each.points]
+    labels = [label for label, _ in rows]
+    _intervals(missed, labels, [point.fnir for _, point in rows], 100)
+    missed.set(title="Missed at FPIR", xlabel="FNIR, %", xlim=(0, 100))
+    _intervals(threshold, labels, [point.threshold for _, point in rows], 1)
+    threshold.set(title="Threshold at FPIR", xlabel="distance")
+    if not all(point.is_resolved for _, point in rows):
+        figure.supxlabel(
+            "* too few searches for one false alarm: the threshold allows none", size=8
+        )
+    return figure
+
+
+def _label(found: OpenSet, point: OperatingPoint) -> str:
+    star = "" if point.is_resolved else " *"
+    return f"{found.name} at {100 * point.fpir_target:g} %{star}".strip()
+
+
+def _det(axes: Axes, found: Sequence[OpenSet]) -> None:
+    lowest, fewest = 1.0, 1.0
+    for each in found:
+        shown = each.fpir > 0
+        (line,) = axes.step(each.fpir[shown], each.fnir[shown], where="post")
+        line.set_label(f"{each.name or 'all'}, EER {100 * each.eer.value:.1f} %")
+        axes.plot(each.eer.value, each.eer.value, "o", color=line.get_color(), markersize=4)
+        lowest = min(lowest, float(each.fpir[shown].min()))
+        fewest = min(fewest, float(each.fnir.min()))
+    for point in found[0].points:
+        axes.axvline(point.fpir_target, color="grey", linestyle=":", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_xlim(min(lowest, *(point.fpir_target for point in found[0].points)) / 1.3, 1)
+    if fewest < _LOGARITHMIC_BELOW:
+        axes.set_yscale("log", nonpositive="clip")
+        axes.set_ylim(max(fewest, 0.5 / max(each.num_mated for each in found)) / 1.3, 1)
+    else:
+        axes.set_ylim(0, 1)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
+    axes.set(
+        title="DET: strangers answered against people missed",
+        xlabel="FPIR, % (strangers who get a name)",
+        ylabel="FNIR, % (enrolled people missed)",
+    )
+    axes.legend(loc="best")
+
+
+def _intervals(
+    axes: Axes, labels: Sequence[str], estimates: Sequence[Estimate], scale: float
+) -> None:
+    """Draw a dot with its confidence interval a row, the first on top."""
+    places = np.arange(len(labels))[::-1]
+    values = scale * np.array([[each.low, each.value, each.high] for each in estimates])
+    axes.hlines(places, values[:, 0], values[:, 2], linewidth=2, clip_on=False)
+    axes.plot(values[:, 1], places, "o", color="black", markersize=4, clip_on=False)
+    axes.set_yticks(places, labels)
+    axes.set_ylim(-0.7, len(labels) - 0.3)

@@ -1,11 +1,14 @@
-"""YAML to strict configuration models, with errors a person can act on."""
+"""YAML to strict configuration models, with errors a person can act on.
+
+A file may name another, relative to itself, as `base:`; it then holds only what differs.
+"""
 
 from __future__ import annotations
 
 import difflib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -17,21 +20,29 @@ from gait.strict import StrictModel
 
 M = TypeVar("M", bound=StrictModel)
 
+_MAX_BASES = 8
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
-def load_yaml(model: type[M], path: Path | None, overrides: Sequence[str] = ()) -> M:
+def load_yaml(
+    model: type[M],
+    path: Path | None,
+    overrides: Sequence[str] = (),
+    *,
+    not_inherited: Collection[str] = (),
+) -> M:
     """Return the configuration in the YAML file at `path`, changed by `overrides`.
 
     Args:
         model: The configuration to read into.
         path: The file; None for the defaults.
         overrides: Entries such as `detector.confidence=0.3`; the value is read as YAML.
+        not_inherited: Top-level keys that a file's `base` does not pass on.
 
     Raises:
         ConfigError: Naming the place, what was expected, what came and what is known.
     """
-    data = {} if path is None else _read(path)
+    data = {} if path is None else _read_with_bases(path, not_inherited)
     for override in overrides:
         _override(data, override)
     where = "configuration" if path is None else str(path)
@@ -63,6 +74,35 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected `key: value` lines, got {type(data).__name__}")
     return data
+
+
+def _read_with_bases(path: Path, not_inherited: Collection[str]) -> dict[str, Any]:
+    """Return the file's content on top of its base's, and so on down."""
+    files = [(path, _read(path))]
+    while "base" in files[-1][1]:
+        where, content = files[-1]
+        base = content.pop("base")
+        if not isinstance(base, str):
+            raise ConfigError(f"{where}: base: expected the name of a YAML file, got {base!r}")
+        if len(files) > _MAX_BASES:
+            raise ConfigError(f"{path}: base: expected at most {_MAX_BASES} files, got a circle?")
+        files.append((where.parent / base, _read(where.parent / base)))
+    data: dict[str, Any] = {}
+    for _, content in reversed(files):
+        inherited = {key: value for key, value in data.items() if key not in not_inherited}
+        data = _merged(inherited, content)
+    return data
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` changed by `own`, block by block; a block of another kind starts afresh."""
+    merged = dict(base)
+    for key, value in own.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        same_kind = both and value.get("kind", old.get("kind")) == old.get("kind")
+        merged[key] = _merged(old, value) if both and same_kind else value
+    return merged
 
 
 def _override(data: dict[str, Any], override: str) -> None:

@@ -93,3 +93,49 @@ def test_environment_variables_are_filled_in_and_a_missing_one_is_refused(tmp_pa
     monkeypatch.delenv("MODEL_WEIGHTS")
     with pytest.raises(ConfigError, match="variable MODEL_WEIGHTS is not set"):
         load(tmp_path, text)
+
+
+def write(tmp_path, **files):
+    for name, text in files.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    return tmp_path / "own.yaml"
+
+
+def test_a_file_holds_only_what_differs_from_its_base(tmp_path):
+    path = write(
+        tmp_path,
+        first="model: {kind: small, confidence: 0.1, name: a}\ncount: 3",
+        second="base: first.yaml\nmodel: {name: b}",
+        own="base: second.yaml\nmodel: {confidence: 0.2}",
+    )
+    loaded = load_yaml(Whole, path, ["count=4"])
+    assert loaded.model == Small(confidence=0.2, name="b")
+    assert loaded.count == 4
+
+
+def test_a_block_of_another_kind_takes_nothing_from_the_base(tmp_path):
+    path = write(
+        tmp_path,
+        first="model: {kind: small, confidence: 0.1}",
+        own="base: first.yaml\nmodel: {kind: large}",
+    )
+    assert load_yaml(Whole, path).model == Large()
+
+
+def test_keys_that_are_not_inherited_stay_with_the_base(tmp_path):
+    path = write(tmp_path, first="count: 3", own="base: first.yaml")
+    assert load_yaml(Whole, path).count == 3
+    assert load_yaml(Whole, path, not_inherited=("count",)).count == 1
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        ("base: own.yaml", "circle"),
+        ("base: none.yaml", "none.yaml"),
+        ("base: 3", "expected the name"),
+    ],
+)
+def test_a_base_that_cannot_be_followed_is_refused(tmp_path, own, told):
+    with pytest.raises(ConfigError, match=told):
+        load_yaml(Whole, write(tmp_path, own=own))

@@ -13,19 +13,29 @@ from gait.errors import DataError
 PARTIAL_SUFFIX = ".part"
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write `data` to `path`, making its folder.
+
+    Args:
+        path: The file.
+        data: Its content.
+        durable: As for `open_atomically`.
 
     Raises:
         DataError: It cannot be written; what was at `path` before is still there.
     """
-    with open_atomically(path) as file:
+    with open_atomically(path, durable=durable) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
-def open_atomically(path: Path) -> Iterator[BinaryIO]:
+def open_atomically(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a hidden file beside `path` that takes its place when the block ends well.
+
+    Args:
+        path: The file.
+        durable: Whether to wait until the disk has it, so that it also outlives a power cut, at
+            the price of some milliseconds to a tenth of a second each.
 
     Raises:
         DataError: It cannot be written; what was at `path` before is still there.
@@ -35,8 +45,9 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         partial.replace(path)
     except BaseException as error:
         with contextlib.suppress(OSError):

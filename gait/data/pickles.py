@@ -64,7 +64,9 @@ def write_silhouettes(path: Path, silhouettes: NDArray[np.uint8]) -> None:
     """
     data = pickle.dumps(silhouettes, protocol=3)
     # numpy 2 names its module numpy._core, which numpy before 1.26 does not know
-    write_atomically(path, data.replace(b"cnumpy._core.", b"cnumpy.core.", 1))
+    portable = data.replace(b"cnumpy._core.", b"cnumpy.core.", 1)
+    # not durable: a data set has 100,000 of these, and `prepare` notes each one's size
+    write_atomically(path, portable, durable=False)
 
 
 def check_silhouettes(name: str, array: NDArray[Any]) -> NDArray[np.uint8]:

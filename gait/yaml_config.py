@@ -99,9 +99,10 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in own.items():
         old = merged.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        same_kind = both and value.get("kind", old.get("kind")) == old.get("kind")
-        merged[key] = _merged(old, value) if both and same_kind else value
+        if isinstance(old, dict) and isinstance(value, dict):
+            is_same_kind = value.get("kind", old.get("kind")) == old.get("kind")
+            value = _merged(old, value) if is_same_kind else value
+        merged[key] = value
     return merged
 
 

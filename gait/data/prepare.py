@@ -145,21 +145,38 @@ def prepare(plan: Plan, num_workers: int = 1) -> Iterator[Prepared]:
 
 
 def _prepare(task: _Task) -> Prepared:
-    stamp = task.raw.folder.stat().st_mtime_ns
+    try:
+        return _convert(task)
+    except OSError as error:
+        raise DataError(
+            f"{task.raw.folder}: cannot read it, or replace {task.target} "
+            f"({error.strerror or error}); mend that and run the same command again"
+        ) from error
+
+
+def _convert(task: _Task) -> Prepared:
+    stamp = task.raw.folder.stat().st_mtime_ns  # before the names are read: a late frame is noticed
     frames = task.raw.frames()
-    silhouettes: list[NDArray[np.uint8]] = []
-    skipped: dict[str, list[str]] = {}
-    for file in frames:
-        outcome = pretreat(file, task.rule)
-        if isinstance(outcome, (Reason, FrameFault)):
-            skipped.setdefault(str(outcome), []).append(file.name)
-        else:
-            silhouettes.append(outcome)
+    silhouettes, skipped = _pretreat_all(frames, task.rule)
     _clear(task.target)
     if silhouettes:
         write_silhouettes(task.target, np.stack(silhouettes))
     size = task.target.stat().st_size if silhouettes else 0
     return Prepared(task.raw.key, len(frames), len(silhouettes), skipped, size, stamp)
+
+
+def _pretreat_all(
+    frames: list[Path], rule: Rule
+) -> tuple[list[NDArray[np.uint8]], dict[str, list[str]]]:
+    silhouettes: list[NDArray[np.uint8]] = []
+    skipped: dict[str, list[str]] = {}
+    for file in frames:
+        outcome = pretreat(file, rule)
+        if isinstance(outcome, (Reason, FrameFault)):
+            skipped.setdefault(str(outcome), []).append(file.name)
+        else:
+            silhouettes.append(outcome)
+    return silhouettes, skipped
 
 
 def _target(out: Path, key: SequenceKey, pickle_name: str) -> Path:

@@ -238,6 +238,15 @@ def test_an_out_that_cannot_be_written_is_named(raw: Path, tmp_path: Path) -> No
         prepared(raw, tmp_path / "out")
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_sequence_that_cannot_be_replaced_stops_with_its_name(
+    workers: int, raw: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out/001/nm-01/000/000.pkl").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"nm-01/000: cannot read it, or replace .*000\.pkl"):
+        prepared(raw, tmp_path / "out", workers=workers)
+
+
 SCRIPT = """
 import sys, time
 from pathlib import Path

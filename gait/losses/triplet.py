@@ -9,7 +9,8 @@ like slips, and `corrected` mends them:
 
 * An anchor is its own positive, at distance 0. That lowers the mean distance the threshold is
   made of, and adds triplets that push negatives away only while they are nearer than the margin.
-  Corrected: the positives of a sample are the others of its identity.
+  In float32 that 0 is noise, enough to tip a pair near the threshold from run to run if the order
+  of the batch differs. Corrected: the positives of a sample are the others of its identity.
 * A pair *at* the threshold is excluded, so the hardest pair always is: where all pairs are equally
   far, all of them, and the loss is 0. Corrected: only pairs beyond the threshold.
 * Identities of unequal size are refused. Here they are admitted in both variants: the mean is over

@@ -177,6 +177,22 @@ def test_only_the_release_takes_a_sample_as_its_own_positive() -> None:
     assert corrected(embeddings, labels).stats.loss.item() == pytest.approx((1.1 + 0.3) / 2)
 
 
+def test_only_the_releases_mean_distance_suffers_from_float32() -> None:
+    labels = torch.arange(16).repeat_interleave(4)
+    embeddings = 5 * _embeddings(labels.tolist())
+    error = {
+        loss.variant: (
+            loss(embeddings.float(), labels).stats.mean_positive.double()
+            - loss(embeddings, labels).stats.mean_positive
+        )
+        .abs()
+        .max()
+        .item()
+        for loss in (RELEASE, CORRECTED)
+    }
+    assert error["corrected"] < 1e-6 < error["release"] < 1e-2
+
+
 def test_only_the_release_excludes_every_pair_when_all_are_equally_far() -> None:
     # the four corners of a square: both positive pairs are a side, both negatives a side away
     embeddings = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])[:, :, None]

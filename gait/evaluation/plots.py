@@ -128,7 +128,7 @@ def _det(axes: Axes, found: Sequence[OpenSet]) -> None:
         axes.axvline(point.fpir_target, color="grey", linestyle=":", linewidth=1)
     axes.set_xscale("log")
     axes.set_xlim(min(lowest, *(point.fpir_target for point in found[0].points)) / 1.3, 1)
-    if fewest < _LOGARITHMIC_BELOW:
+    if fewest < _LOGARITHMIC_BELOW and any(each.fnir.any() for each in found):
         axes.set_yscale("log", nonpositive="clip")
         axes.set_ylim(max(fewest, 0.5 / max(each.num_mated for each in found)) / 1.3, 1)
     else:

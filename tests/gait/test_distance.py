@@ -89,6 +89,38 @@ def test_a_part_of_zeros_has_cosine_distance_one_and_no_nan() -> None:
     assert cosine(zeros, np.ones((1, 4, 2)))[0, 0] == 1.0
 
 
+def test_float16_rounds_every_step_as_mixed_precision_does(
+    embeddings: NDArray[np.float32],
+) -> None:
+    half = np.float16
+    x, y = embeddings[:3].astype(half), embeddings[3:].astype(half)
+    expected = np.zeros((3, 4), np.float32)
+    for i, j, part in np.ndindex(3, 4, 16):
+        a, b = x[i, :, part], y[j, :, part]
+        a_squared, b_squared = (half((each * each).astype(np.float32).sum()) for each in (a, b))
+        product = half((a.astype(np.float32) * b).sum(dtype=np.float32))
+        square = half(half(a_squared + b_squared) - half(2) * product)
+        expected[i, j] += np.sqrt(np.maximum(square, half(0)))
+    result = euclidean(x, y, dtype=half)
+    assert result.dtype == np.float32
+    # A sum in another order may fall on the other side of a float16 step: 2^-11 of a part.
+    np.testing.assert_allclose(result, expected / 16, rtol=2**-11 / 2)
+    assert np.abs(result - euclidean(x, y)).max() > 1e-4  # it does round
+    np.testing.assert_allclose(result, euclidean(x, y), rtol=2e-3)
+
+
+def test_float16_cosines_are_coarse_but_right(embeddings: NDArray[np.float32]) -> None:
+    result = cosine(embeddings, embeddings, dtype=np.float16)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, cosine(embeddings, embeddings), atol=2e-3)
+
+
+def test_embeddings_too_large_for_float16_are_refused_not_ranked() -> None:
+    large = np.full((2, 256, 16), 30.0)
+    with pytest.raises(ValueError, match="too large for float16"):
+        euclidean(large, -large, dtype=np.float16)
+
+
 def test_an_empty_gallery_gives_an_empty_row(embeddings: NDArray[np.float32]) -> None:
     assert euclidean(embeddings, embeddings[:0]).shape == (7, 0)
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gait.errors import GaitError
+from pipeline.commands.data import app as data
 from pipeline.commands.doctor import doctor
 from pipeline.commands.embed import embed
 from pipeline.commands.process import demo, process
@@ -32,6 +33,7 @@ app.command()(process)
 app.command()(demo)
 app.command()(embed)
 app.command()(doctor)
+app.add_typer(data, name="data")
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

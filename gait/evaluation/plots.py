@@ -116,7 +116,7 @@ def _label(found: OpenSet, point: OperatingPoint) -> str:
 
 
 def _det(axes: Axes, found: Sequence[OpenSet]) -> None:
-    lowest, fewest = 1.0, 1.0
+    lowest, fewest, most = 1.0, 1.0, 0.0
     for each in found:
         shown = each.fpir > 0
         (line,) = axes.step(each.fpir[shown], each.fnir[shown], where="post")
@@ -124,11 +124,12 @@ def _det(axes: Axes, found: Sequence[OpenSet]) -> None:
         axes.plot(each.eer.value, each.eer.value, "o", color=line.get_color(), markersize=4)
         lowest = min(lowest, float(each.fpir[shown].min()))
         fewest = min(fewest, float(each.fnir.min()))
+        most = max(most, float(each.fnir[shown].max()))
     for point in found[0].points:
         axes.axvline(point.fpir_target, color="grey", linestyle=":", linewidth=1)
     axes.set_xscale("log")
     axes.set_xlim(min(lowest, *(point.fpir_target for point in found[0].points)) / 1.3, 1)
-    if fewest < _LOGARITHMIC_BELOW and any(each.fnir.any() for each in found):
+    if fewest < _LOGARITHMIC_BELOW and most > 0:
         axes.set_yscale("log", nonpositive="clip")
         axes.set_ylim(max(fewest, 0.5 / max(each.num_mated for each in found)) / 1.3, 1)
     else:

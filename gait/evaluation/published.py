@@ -22,7 +22,7 @@ class Row:
     """One published figure.
 
     Attributes:
-        config: Name of the configuration file, without its suffix.
+        config: The configuration's `name`, or else its file's.
         figure: As in `Evaluation.metrics`.
         published: Percent, as printed.
         reproduced: Percent; None while there is no result.
@@ -59,9 +59,9 @@ def read_rows(configs: Path, results: Path) -> list[Row]:
     """
     found = _results(results)
     return [
-        _row(path.stem, figure, percent, found.get(path.stem, []))
+        _row(name, figure, percent, found.get(name, []))
         for path in sorted(configs.glob("*.yaml"))
-        for figure, percent in _published(path)
+        for name, figure, percent in _published(path)
     ]
 
 
@@ -73,13 +73,16 @@ def _row(config: str, figure: str, percent: float, results: list[_Result]) -> Ro
     return Row(config, figure, percent, None, "")
 
 
-def _published(path: Path) -> Iterator[tuple[str, float]]:
+def _published(path: Path) -> Iterator[tuple[str, str, float]]:
+    """Yield name of the configuration, figure and percent; training's other keys do not matter."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"{path}: cannot read the configuration: {error}") from error
-    block = content.get("published") if isinstance(content, dict) else None
-    yield from _flat(path, "", block or {})
+    if isinstance(content, dict):
+        name = str(content.get("name", path.stem))
+        for figure, percent in _flat(path, "", content.get("published") or {}):
+            yield name, figure, percent
 
 
 def _flat(path: Path, name: str, value: Any) -> Iterator[tuple[str, float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -58,6 +58,7 @@ class PrecisionName(StrEnum):
 class _Job:
     """The options of one run."""
 
+    name: str
     weights: Path | None
     features: Path | None
     data: Path | None
@@ -71,11 +72,17 @@ class _Job:
 
 
 def evaluate(
-    weights: Annotated[
+    model: Annotated[
         Path | None,
         typer.Argument(
-            metavar="WEIGHTS", help="Weights: an authors' checkpoint (.pt) or ours (.safetensors)."
+            metavar="CONFIG_OR_WEIGHTS",
+            help="Weights: an authors' checkpoint (.pt) or ours (.safetensors). Or a training "
+            "configuration (.yaml), which gives name, data, partition and protocol, with "
+            "--weights.",
         ),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights, when the argument is a configuration.")
     ] = None,
     data: Annotated[
         Path | None,
@@ -101,8 +108,8 @@ def evaluate(
     name: Annotated[
         str,
         typer.Option(
-            help="What the result counts for in `trackletgait results`: the name of a file in "
-            "configs/gait; default: the weights' name."
+            help="What the result counts for in `trackletgait results`: the name of a "
+            "configuration; default: the given configuration's, or else the weights' file name."
         ),
     ] = "",
     metric: Annotated[MetricName, typer.Option(help="The papers use euclidean.")] = (
@@ -131,6 +138,7 @@ def evaluate(
     stopped. Exit code 0: evaluated, 1: failed, 2: wrong usage.
     """
     job = _Job(
+        name,
         weights,
         features,
         data,
@@ -142,14 +150,14 @@ def evaluate(
         RerankConfig() if rerank else None,
         OpenSetConfig() if open_set else None,
     )
+    job = _completed(job, model)
     _check_usage(job)
-    name = name or _default_name(job)
-    folder = out if out is not None else Path("results") / name
+    folder = out if out is not None else Path("results") / job.name
     console, errors = Console(), Console(stderr=True)
     try:
         found = _run(job, folder, errors)
         print_evaluation(found, console)
-        _write(found, folder, name)
+        _write(found, folder, job.name)
         if plots:
             _draw(found, folder, errors)
     except GaitError as error:
@@ -176,6 +184,31 @@ def results(
         raise typer.Exit(1) from error
 
 
+def _completed(job: _Job, model: Path | None) -> _Job:
+    """Return the job with what the first argument, configuration or weights, says about it."""
+    if model is not None and model.suffix in (".yaml", ".yml"):
+        job = _configured(job, model)
+    elif model is not None:
+        job = replace(job, weights=model)
+    source = job.weights or job.features
+    return job if job.name or source is None else replace(job, name=source.stem)
+
+
+def _configured(job: _Job, path: Path) -> _Job:
+    """Return the job with what it leaves open from a training configuration."""
+    from gait.training.config import load_config
+
+    config = load_config(path)
+    partition = config.data.partition
+    return replace(
+        job,
+        name=job.name or config.name,
+        data=job.data or Path(config.data.path),
+        partition=job.partition or (None if partition is None else Path(partition)),
+        protocol=job.protocol or config.evaluation.protocol or "",
+    )
+
+
 def _check_usage(job: _Job) -> None:
     """Refuse before any work what cannot end well."""
     if job.protocol not in PROTOCOLS:
@@ -194,12 +227,6 @@ def _check_usage(job: _Job) -> None:
         pick_device(job.device)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--device") from error
-
-
-def _default_name(job: _Job) -> str:
-    path = job.weights or job.features
-    assert path is not None  # _check_usage
-    return path.stem
 
 
 def _run(job: _Job, folder: Path, errors: Console) -> evaluation.Evaluation:

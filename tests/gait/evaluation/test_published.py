@@ -84,6 +84,13 @@ def test_what_was_not_made_as_published_does_not_count(
     assert set(reproduced(configs, tmp_path).values()) == {None}
 
 
+def test_a_configuration_goes_by_its_name_not_its_files(configs: Path, tmp_path: Path) -> None:
+    (configs / "a.yaml").rename(configs / "renamed.yaml")
+    (configs / "renamed.yaml").write_text("name: a\npublished: {rank-1: 77.8}\n")
+    write_result(tmp_path)
+    assert reproduced(configs, tmp_path)["a rank-1"] == 75
+
+
 def test_other_json_files_are_passed_over(configs: Path, tmp_path: Path) -> None:
     write_result(tmp_path)
     (tmp_path / "results" / "features.json").write_text('{"keys": []}')

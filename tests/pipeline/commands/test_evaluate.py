@@ -85,6 +85,22 @@ def test_weights_and_data_become_tables_json_csv_and_plots(
     assert (out / "open-set.svg").exists() == (importlib.util.find_spec("matplotlib") is not None)
 
 
+def test_a_training_configuration_gives_name_data_and_protocol(
+    weights: Path, data: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "some.yaml"
+    config.write_text(
+        f"name: mine\ndata: {{path: {data}, dataset: casia-b}}\nevaluation: {{protocol: casia-b}}\n"
+    )
+    result = run(
+        "eval", config, "--weights", weights, "--device", "cpu", "--no-plots",
+        "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert (content["config"], content["protocol"]) == ("mine", "casia-b")
+
+
 def test_stored_embeddings_are_the_encoders_and_a_second_run_makes_none(
     weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ from pydantic import Field
 from gait.distance import euclidean
 from gait.strict import StrictModel
 from gait.tracklet import Tracklet
+from pipeline.closing import Closing
 from pipeline.errors import ConfigError
 from pipeline.gallery.exemplar import Exemplar, Identity
 from pipeline.gallery.matrix import ExemplarMatrix, Row
@@ -98,7 +98,7 @@ class _Track:
         self.companions.update(tracklet.companions)
 
 
-class Gallery:
+class Gallery(Closing):
     """Everybody who is known, and who each tracklet is.
 
         config = GalleryConfig(path="people.gallery", threshold=9.0)
@@ -190,17 +190,6 @@ class Gallery:
     def close(self) -> None:
         """Close the store. A second time does nothing."""
         self._store.close()
-
-    def __enter__(self) -> Gallery:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _match(self, exemplar: Exemplar) -> Match:
         track = self._tracks[exemplar.stream][exemplar.track_id]

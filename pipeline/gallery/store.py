@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from sqlalchemy import create_engine, delete, func, inspect, select, text
 from sqlalchemy.exc import DBAPIError, NoResultFound
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
+from pipeline.closing import Closing
 from pipeline.errors import GalleryError
 from pipeline.gallery.exemplar import Exemplar, Identity, pack_embedding, unpack_embedding
 from pipeline.gallery.tables import SCHEMA_VERSION, Base, ExemplarRow, GalleryRow, IdentityRow
@@ -54,7 +54,7 @@ class StoredExemplar:
     embedding: Embedding
 
 
-class GalleryStore:
+class GalleryStore(Closing):
     """Identities and exemplars on disk, safe against `kill -9` and a full disk.
 
         with GalleryStore(Path("people.gallery"), model_hash=encoder.model_hash) as store:
@@ -173,17 +173,6 @@ class GalleryStore:
         with self._lock:
             self._closed = True
             self._engine.dispose()
-
-    def __enter__(self) -> GalleryStore:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _insert(self, session: Session, identity_id: int, exemplar: Exemplar) -> ExemplarRow:
         row = ExemplarRow(

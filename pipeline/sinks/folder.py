@@ -26,8 +26,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
+from pipeline.closing import Closing
 from pipeline.errors import OutputError
 
 MARKER = ".trackletgait"
@@ -223,7 +223,7 @@ class ResultsFolder:
                     emptied.rmdir()
 
 
-class LineFile:
+class LineFile(Closing):
     """A text file that grows by whole lines and is never left with half of one.
 
     Every write reaches the operating system at once, so a killed process loses nothing written;
@@ -255,17 +255,6 @@ class LineFile:
     def close(self) -> None:
         """Close the file; closing twice is fine."""
         self._file.close()
-
-    def __enter__(self) -> LineFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def folder_name(stream: str) -> str:

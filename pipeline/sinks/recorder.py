@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.closing import Closing
 from pipeline.sinks.folder import LineFile, ResultsFolder
 from pipeline.values import Frame
 from trackers.boxes import Mask, Tracks
@@ -59,7 +59,7 @@ class RecordedFrame:
     tracks: tuple[RecordedTrack, ...]
 
 
-class Recorder:
+class Recorder(Closing):
     """Writes tracks.mot.txt and masks.jsonl of one stream, frame by frame, in constant memory.
 
     Args:
@@ -96,17 +96,6 @@ class Recorder:
     def close(self) -> None:
         """Close both files."""
         self._stack.close()
-
-    def __enter__(self) -> Recorder:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def outline(mask: Mask) -> list[NDArray[np.int32]]:

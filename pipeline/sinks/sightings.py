@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from types import TracebackType
 
+from pipeline.closing import Closing
 from pipeline.sinks.folder import LineFile, ResultsFolder, clean_text
 from pipeline.values import Sighting
 
 logger = logging.getLogger(__name__)
 
 
-class SightingLog:
+class SightingLog(Closing):
     """Writes each sighting as one JSON line that reaches the disk's cache at once.
 
     Args:
@@ -37,17 +37,6 @@ class SightingLog:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> SightingLog:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def read_sightings(path: Path) -> list[Sighting]:

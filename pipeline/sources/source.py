@@ -8,7 +8,7 @@ print(source.problem or "read to the end")
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from gait.strict import StrictModel
+from pipeline.closing import Closing
 from pipeline.errors import SourceError
 from pipeline.values import Frame
 
@@ -154,7 +155,7 @@ class Picture:
     develop: Callable[[], NDArray[np.uint8] | None]
 
 
-class RecordedSource(ABC):
+class RecordedSource(Closing):
     """A source with an end: chooses frames by `ReadConfig` and numbers the epochs.
 
     Subclasses yield every `Picture` of the recording; only those kept are developed. Iterating
@@ -207,17 +208,6 @@ class RecordedSource(ABC):
         """Free the file; harmless the second time."""
         self._closed = True
         self._stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @abstractmethod
     def _pictures(self) -> Generator[Picture]:

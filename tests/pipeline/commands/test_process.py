@@ -320,3 +320,25 @@ def test_results_of_a_former_run_are_replaced_and_foreign_files_stay(run, make_v
     assert run("process", tmp_path / "other.mp4", "--out", out)[0] == 0
     assert (out / "notes.txt").read_text() == "mine"
     assert [p.name for p in (out / "streams").iterdir()] == ["other"]
+
+
+def test_a_change_of_size_in_the_middle_is_a_new_epoch_and_no_crash(run, make_video, tmp_path):
+    parts = [make_video(f"{w}.ts", num_frames=12, size=(w, 2 * w // 3)) for w in (96, 192)]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    run("process", joined, "--out", tmp_path / "out")
+    stream = tmp_path / "out" / "streams" / "joined"
+    record = [json.loads(line) for line in lines(stream / "masks.jsonl")]
+    assert {tuple(r["size"]): r["epoch"] for r in record} == {(96, 64): 0, (192, 128): 1}
+    with av.open(str(stream / "annotated.mp4")) as video:
+        sizes = {(f.width, f.height) for f in video.decode(video=0)}
+    assert sizes == {(96, 64)}  # the first size; later frames are fitted into it
+
+
+def test_a_model_without_people_is_refused_with_the_classes_it_has(run, tmp_path):
+    code, printed = run(
+        "process", sample_path(), "--out", tmp_path / "out", "--set", 'detector.classes=["dragon"]'
+    )
+    assert code == 1
+    assert "dragon" in printed
+    assert "person" in printed  # among the classes there are

@@ -4,7 +4,8 @@ GaitError
 ├── SilhouetteError   an array that cannot be silhouettes
 ├── CheckpointError   a weights file that is missing, damaged, hostile or of another network
 ├── ConfigError       a configuration that cannot be used; the command line exits with 2
-└── DataError         a data set or embedding input that cannot be read
+├── DataError         a data set or embedding input that cannot be read
+└── TrainingError     a training run that cannot go on
 """
 
 
@@ -26,3 +27,7 @@ class ConfigError(GaitError):
 
 class DataError(GaitError):
     """Input data that cannot be read as silhouettes."""
+
+
+class TrainingError(GaitError):
+    """A training run that cannot go on: the loss is no number, or its log cannot be written."""

@@ -157,6 +157,8 @@ def _whole_or_nothing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
         partial.replace(path)
     except (OSError, RuntimeError) as error:  # torch.save wraps a full disk in a RuntimeError
         reason = getattr(error, "strerror", None) or _first_line(error)

@@ -1,0 +1,1 @@
+"""Training from one YAML: configuration, batches, steps, checkpoints, logs, and the loop."""

@@ -1,0 +1,179 @@
+"""One step of training: forward, losses, backward, update."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from gait.losses.gathered import Gathered, gather
+from gait.model.trackletgait import TrackletGait
+from gait.training.batches import Batch
+from gait.training.config import Precision, TrainingConfig
+from gait.training.processes import Processes
+
+_DTYPES: dict[Precision, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+class NotFiniteError(Exception):
+    """The loss of a batch is NaN or infinite; nothing was updated.
+
+    Attributes:
+        batch: This process's part of the batch.
+        figures: The figures of the step that failed.
+    """
+
+    def __init__(self, batch: Batch, figures: dict[str, float]) -> None:
+        super().__init__(f"loss of batch {batch.number}: {figures['loss']}")
+        self.batch = batch
+        self.figures = figures
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """What one step did.
+
+    Attributes:
+        figures: The loss and what the losses tell, means over the batches of the step.
+        updated: False when float16 gradients overflowed: the weights stayed, the loss scale fell.
+    """
+
+    figures: dict[str, float]
+    updated: bool
+
+
+class WithNeck(nn.Module):
+    """Embeddings and class cosines in one call, as wrappers for many processes need it."""
+
+    def __init__(self, network: TrackletGait) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, silhouettes_NTHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return embeddings (N, C, P) and cosines (N, K, P)."""
+        embeddings_NCP = self.network(silhouettes_NTHW)
+        return embeddings_NCP, self.network.classify(embeddings_NCP)[1]
+
+
+class Stepper:
+    """Makes steps on one network.
+
+    Attributes:
+        network: With the weights being trained.
+        optimiser: Stochastic gradient descent.
+        scaler: Scales the loss of float16; idle otherwise.
+    """
+
+    def __init__(self, network: TrackletGait, config: TrainingConfig, processes: Processes) -> None:
+        """Take over a network with BNNecks; it is moved to the processes' device."""
+        self._config, self._processes = config, processes
+        self.network = self._placed(network)
+        self._forward = self._wrapped()
+        self._augment = config.augment.build()
+        self._triplet = Gathered(config.losses.triplet.build())
+        self._cross_entropy = config.losses.cross_entropy.build()
+        settings = config.optimiser
+        self.optimiser = torch.optim.SGD(
+            self.network.parameters(),
+            lr=settings.rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )
+        is_half = config.compute.precision == "float16"
+        self.scaler = torch.amp.GradScaler(processes.device.type, enabled=is_half)
+
+    def __call__(self, batches: Sequence[Batch], iteration: int) -> Stepped:
+        """Make the step that follows `iteration` steps.
+
+        Args:
+            batches: As many as are accumulated.
+            iteration: Steps made so far.
+
+        Raises:
+            NotFiniteError: A loss is NaN or infinite, in any process.
+        """
+        self.network.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._config.optimiser.rate_at(iteration)
+        self.optimiser.zero_grad(set_to_none=True)
+        found = [
+            self._backward(batch, len(batches), is_last=batch is batches[-1]) for batch in batches
+        ]
+        figures = {key: sum(each[key] for each in found) / len(found) for key in found[0]}
+        return Stepped(figures, self._update())
+
+    def _backward(self, batch: Batch, num_batches: int, *, is_last: bool) -> dict[str, float]:
+        with self._gradients_shared(is_last):
+            loss, figures = self._loss(batch)
+            # of the whole batch, so that all processes stop or none does
+            if not math.isfinite(figures["loss"]):
+                raise NotFiniteError(batch, figures)
+            torch.autograd.backward(self.scaler.scale(loss / num_batches))
+        return figures
+
+    def _loss(self, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+        """Return what to differentiate, and the figures of the whole batch."""
+        device = self._processes.device
+        on_device = batch.silhouettes.to(device, non_blocking=True)
+        silhouettes_NTHW = self._augment(on_device, batch.draws)
+        with self._autocast():
+            embeddings_NCP, logits_NKP = self._forward(silhouettes_NTHW)
+        # Alone, labels stay on the host, which then need not wait to count pairs.
+        shared = self._processes.world_size > 1
+        labels = batch.labels.to(device) if shared else batch.labels
+        triplet = self._triplet(embeddings_NCP, labels)
+        cross_entropy = self._cross_entropy(logits_NKP, labels)
+        named = {f"triplet_{key}": value for key, value in triplet.stats.scalars().items()}
+        for key, value in cross_entropy.stats.scalars().items():
+            # each process has the mean of its own samples
+            named[f"class_{key}"] = gather(value.reshape(1)).mean()
+        named = {"loss": named["triplet_loss"] + named["class_loss"], **named}
+        values = torch.stack([value.float() for value in named.values()]).tolist()
+        return triplet.loss + cross_entropy.loss, dict(zip(named, values, strict=True))
+
+    def _update(self) -> bool:
+        """Step unless float16 overflowed; then only the scale falls (spec b.6)."""
+        before = self.scaler.get_scale()
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        return self.scaler.get_scale() >= before
+
+    def _placed(self, network: TrackletGait) -> TrackletGait:
+        network = network.to(self._processes.device)
+        if self._processes.world_size > 1 and self._processes.device.type == "cuda":
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        if self._config.compute.channels_last:
+            network.use_channels_last()
+        return network
+
+    def _wrapped(self) -> Any:
+        module: nn.Module = WithNeck(self.network)
+        if self._config.compute.compile:
+            module.compile()
+        if self._processes.world_size > 1:
+            module = DistributedDataParallel(module)
+        return module
+
+    def _autocast(self) -> torch.autocast:
+        precision = self._config.compute.precision
+        return torch.autocast(
+            self._processes.device.type,
+            dtype=_DTYPES[precision],
+            enabled=precision != "float32",
+        )
+
+    def _gradients_shared(self, is_last: bool) -> contextlib.AbstractContextManager[None]:
+        """Exchange gradients after the last batch of a step only."""
+        if is_last or not isinstance(self._forward, DistributedDataParallel):
+            return contextlib.nullcontext()
+        return self._forward.no_sync()

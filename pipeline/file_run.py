@@ -144,8 +144,12 @@ class FileRun:
         self._on_progress = on_progress
         self._started = datetime.now(UTC)
         self.telemetry = Telemetry()
-        self.folder = None if out is None else ResultsFolder.create(Path(out))
         self.pipeline = Pipeline(self.config, self.telemetry)
+        try:  # last: it clears away a former run, which a mistake above must not cost
+            self.folder = None if out is None else ResultsFolder.create(Path(out))
+        except OutputError:
+            self.pipeline.close()
+            raise
         self._reader = Reader(
             [(state.path, state.name) for state in self._streams.values()],
             self.config.read,

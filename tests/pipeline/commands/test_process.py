@@ -342,3 +342,11 @@ def test_a_model_without_people_is_refused_with_the_classes_it_has(run, tmp_path
     assert code == 1
     assert "dragon" in printed
     assert "person" in printed  # among the classes there are
+
+
+def test_a_mistake_in_the_next_run_does_not_cost_the_results_of_the_last(run, make_video, tmp_path):
+    out = tmp_path / "out"
+    video = make_video(num_frames=3)
+    assert run("process", video, "--out", out)[0] == 0
+    assert run("process", video, "--out", out, "--set", "encoder.weights=nowhere.pt")[0] == 1
+    assert (out / "report.html").exists()

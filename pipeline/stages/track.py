@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from gait.strict import StrictModel
 from pipeline.errors import ConfigError
-from pipeline.strict import StrictModel
 from pipeline.values import Frame
 from trackers.boxes import Detections, Tracker, Tracks, pick_masks
 from trackers.bytetrack import ByteTrack

@@ -110,6 +110,7 @@ BASELINES = {
         stem_channels=64,
         downsampling="strided",
         temporal_kernel=None,
+        temporal_groups=1,
     ),
     "deepgaitv2-p3d": TrackletGaitConfig(
         name="deepgaitv2-p3d",

@@ -30,6 +30,9 @@ from gait.evaluation.protocols import PROTOCOLS
 from gait.evaluation.published import read_rows
 from gait.evaluation.rerank import RerankConfig
 from gait.evaluation.trials import Metric, Precision
+from gait.training.checkpoints import CARD_FILE, MODEL_FILE, Checkpoints, read_card
+from gait.training.config import TrainingConfig, load_config
+from gait.training.trainer import CHECKPOINTS
 from pipeline.commands.evaluation_tables import (
     embedding_progress,
     print_evaluation,
@@ -76,13 +79,14 @@ def evaluate(
         Path | None,
         typer.Argument(
             metavar="CONFIG_OR_WEIGHTS",
-            help="Weights: an authors' checkpoint (.pt) or ours (.safetensors). Or a training "
-            "configuration (.yaml), which gives name, data, partition and protocol, with "
-            "--weights.",
+            help="Weights: an authors' checkpoint (.pt), ours (.safetensors) or the folder of a "
+            "run. Or a training configuration (.yaml): then the newest checkpoint in runs/NAME. "
+            "Configuration and run give name, data, partition and protocol.",
         ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Weights, when the argument is a configuration.")
+        Path | None,
+        typer.Option(help="Weights, when the argument is a configuration and they lie elsewhere."),
     ] = None,
     data: Annotated[
         Path | None,
@@ -185,20 +189,35 @@ def results(
 
 
 def _completed(job: _Job, model: Path | None) -> _Job:
-    """Return the job with what the first argument, configuration or weights, says about it."""
+    """Return the job with what the first argument says of weights, name, data and protocol."""
+    config: TrainingConfig | None = None
     if model is not None and model.suffix in (".yaml", ".yml"):
-        job = _configured(job, model)
+        config = load_config(model)
+        run = Path("runs") / config.name  # where `trackletgait train` leaves it
+        job = replace(job, weights=job.weights or (None if job.features else _newest(run)))
     elif model is not None:
-        job = replace(job, weights=model)
+        job = replace(job, weights=_newest(model) if model.is_dir() else model)
+    if config is None and job.weights is not None and (job.weights.parent / CARD_FILE).is_file():
+        config = read_card(job.weights.parent).config
+    if config is not None:
+        job = _configured(job, config)
     source = job.weights or job.features
     return job if job.name or source is None else replace(job, name=source.stem)
 
 
-def _configured(job: _Job, path: Path) -> _Job:
-    """Return the job with what it leaves open from a training configuration."""
-    from gait.training.config import load_config
+def _newest(folder: Path) -> Path:
+    """Return the weights of a training run, the newest, or of one checkpoint of it."""
+    checkpoint = folder if (folder / CARD_FILE).is_file() else None
+    checkpoint = checkpoint or Checkpoints(folder / CHECKPOINTS).newest()
+    if checkpoint is None:
+        raise typer.BadParameter(
+            f"no checkpoint under {folder}; train first, or say with --weights where it lies"
+        )
+    return checkpoint / MODEL_FILE
 
-    config = load_config(path)
+
+def _configured(job: _Job, config: TrainingConfig) -> _Job:
+    """Return the job with what it leaves open from a training configuration."""
     partition = config.data.partition
     return replace(
         job,

@@ -51,9 +51,11 @@ def write_test_set(folder: Path) -> tuple[Path, Path, float]:
     subjects = np.array([int(key[0]) for key in keys])
     for subject in np.unique(subjects):
         places = np.flatnonzero(subjects == subject)
-        own = rng.standard_normal((256, 16), np.float32) * is_recognisable[subject]
         noise = rng.standard_normal((len(places), 256, 16), np.float32)
-        features[places] = (own + noise).astype(np.float16)
+        # The others look like somebody else in every sequence: as far from everyone as strangers.
+        num_looks = 1 if is_recognisable[subject] else len(places)
+        looks = rng.standard_normal((num_looks, 256, 16), np.float32)
+        features[places] = (looks + noise).astype(np.float16)
     features.flush()
     (folder / "keys.json").write_text(json.dumps(keys))
     probes = subjects[[key[1] == "00" for key in keys]]
@@ -61,7 +63,7 @@ def write_test_set(folder: Path) -> tuple[Path, Path, float]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)  # 30 Tflop: 8 minutes on one core
+@pytest.mark.timeout(3600)  # 36 Tflop: 10 minutes on one core
 def test_the_whole_of_ou_mvlp_is_evaluated_in_8_gb(tmp_path: Path) -> None:
     features, keys, expected = write_test_set(tmp_path)
     done = subprocess.run(
@@ -74,5 +76,5 @@ def test_the_whole_of_ou_mvlp_is_evaluated_in_8_gb(tmp_path: Path) -> None:
     assert result["peak"] < 8e9
     # A mean over views, whose numbers of probes differ a little, and luck: hence the tolerance.
     assert result["metrics"]["rank-1"] == pytest.approx(expected, abs=0.005)
-    # A stranger's nearest is as far as any: the threshold keeps all recognisable people.
+    # Strangers are far from everyone: the threshold keeps all recognisable people and no others.
     assert result["metrics"]["NM/FNIR@FPIR=1%"] == pytest.approx(1 - expected, abs=0.005)

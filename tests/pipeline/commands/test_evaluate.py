@@ -16,6 +16,8 @@ from gait.data.pickles import write_silhouettes
 from gait.encoder import Encoder
 from gait.model.checkpoint import save_checkpoint
 from gait.model.trackletgait import VARIANTS, TrackletGait
+from gait.training.checkpoints import CARD_FILE, MODEL_FILE, Card
+from gait.training.config import load_config
 from pipeline.commands.evaluate import evaluate, results
 
 app = typer.Typer()
@@ -85,13 +87,34 @@ def test_weights_and_data_become_tables_json_csv_and_plots(
     assert (out / "open-set.svg").exists() == (importlib.util.find_spec("matplotlib") is not None)
 
 
-def test_a_training_configuration_gives_name_data_and_protocol(
-    weights: Path, data: Path, tmp_path: Path
-) -> None:
-    config = tmp_path / "some.yaml"
-    config.write_text(
+@pytest.fixture
+def config(data: Path, tmp_path: Path) -> Path:
+    """A training configuration, with the folder of its run as `trackletgait train` leaves it."""
+    path = tmp_path / "some.yaml"
+    path.write_text(
         f"name: mine\ndata: {{path: {data}, dataset: casia-b}}\nevaluation: {{protocol: casia-b}}\n"
     )
+    return path
+
+
+@pytest.fixture
+def trained(config: Path, weights: Path, tmp_path: Path) -> Path:
+    for iteration in (10, 9):  # the older one is damaged: nobody may look at it
+        checkpoint = tmp_path / "runs" / "mine" / "checkpoints" / f"{iteration:08d}"
+        checkpoint.mkdir(parents=True)
+        card = Card(
+            name="mine", iteration=iteration, next_batch=iteration, class_num=1,
+            config=load_config(config), scaler={}, metrics={}, model_hash="", sha256={},
+            versions={},
+        )  # fmt: skip
+        (checkpoint / CARD_FILE).write_text(card.model_dump_json())
+        (checkpoint / MODEL_FILE).write_bytes(weights.read_bytes() if iteration == 10 else b"")
+    return tmp_path / "runs" / "mine"
+
+
+def test_a_training_configuration_gives_name_data_and_protocol(
+    config: Path, weights: Path, tmp_path: Path
+) -> None:
     result = run(
         "eval", config, "--weights", weights, "--device", "cpu", "--no-plots",
         "--out", tmp_path / "out",
@@ -99,6 +122,32 @@ def test_a_training_configuration_gives_name_data_and_protocol(
     assert result.exit_code == 0, result.output
     content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert (content["config"], content["protocol"]) == ("mine", "casia-b")
+
+
+@pytest.mark.parametrize("given", ["configuration", "run", "checkpoint", "weights"])
+def test_a_run_is_found_by_its_configuration_and_knows_it(
+    given: str, config: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    checkpoint = trained / "checkpoints" / "00000010"
+    model = {
+        "configuration": config,
+        "run": trained,
+        "checkpoint": checkpoint,
+        "weights": checkpoint / MODEL_FILE,
+    }[given]
+    result = run("eval", model, "--device", "cpu", "--no-plots", "--no-open-set")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "results" / "mine" / "evaluation.json").exists()
+
+
+def test_a_configuration_nobody_trained_says_so(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("eval", config)
+    assert result.exit_code == 2
+    assert "train first" in result.output
 
 
 def test_stored_embeddings_are_the_encoders_and_a_second_run_makes_none(

@@ -96,7 +96,8 @@ class ComputeConfig(StrictModel):
     Attributes:
         precision: Of the forward and backward pass; losses and weights stay float32. The release
             used float16. bfloat16 needs no loss scaling and an accelerator that has it.
-        channels_last: Memory format of feature maps: the same sums, faster on most machines.
+        channels_last: Memory format of feature maps on accelerators: the same sums, faster. A CPU
+            ignores it: its batch norms sum such maps in plain float32 and lose three digits.
         compile: Hand the network to `torch.compile`: minutes at the start, faster steps after it.
         accumulate: Batches a step. More imitate more memory, but triplets and batch norms see
             one batch each.

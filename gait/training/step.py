@@ -150,7 +150,9 @@ class Stepper:
 
     def _placed(self, network: TrackletGait) -> TrackletGait:
         network = network.to(self._processes.device)
-        if self._processes.world_size > 1 and self._processes.device.type == "cuda":
+        if self._processes.device.type == "cpu":
+            return network
+        if self._processes.world_size > 1:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         if self._config.compute.channels_last:
             network.use_channels_last()

@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 READY  := $(VENV)/.ready
-.PHONY: help setup demo test test-all check fix bench clean
+.PHONY: help setup demo test test-all check fix bench bench-train clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ fix: $(READY)  ## let ruff repair what it can
 
 bench: $(READY)  ## measure, and rewrite docs/benchmarks.md
 	$(BIN)/python scripts/bench.py
+
+bench-train: $(READY)  ## measure training against the naive way, and rewrite its page
+	$(BIN)/python scripts/bench_train.py
 
 clean:  ## remove the environment and all results
 	rm -rf $(VENV) demo-results *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -45,7 +45,7 @@ class Encoder:
         is_trained: bool,
         device: str = "cpu",
         dtype: Dtype = np.float32,
-        batch_frames: int = 60,
+        batch_frames: int = 30,
     ) -> None:
         """Take over a network.
 

@@ -18,6 +18,7 @@ from gait.errors import GaitError
 from pipeline.commands.data import app as data
 from pipeline.commands.doctor import doctor
 from pipeline.commands.embed import embed
+from pipeline.commands.evaluate import evaluate, results
 from pipeline.commands.process import demo, process
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.version import __version__
@@ -32,6 +33,8 @@ app = typer.Typer(
 app.command()(process)
 app.command()(demo)
 app.command()(embed)
+app.command("eval")(evaluate)
+app.command()(results)
 app.command()(doctor)
 app.add_typer(data, name="data")
 

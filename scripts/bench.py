@@ -25,6 +25,7 @@ import psutil
 
 from pipeline.config import PipelineConfig
 from pipeline.file_run import FileRun
+from pipeline.memory import return_freed_memory
 from pipeline.sources.inputs import sample_path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -146,6 +147,7 @@ def main() -> None:
     parser.add_argument("--loops", type=int, default=10, help="times the clip is repeated for RSS")
     parser.add_argument("--write", type=Path, default=ROOT / "docs" / "benchmarks.md")
     options = parser.parse_args()
+    return_freed_memory()  # as the command line does
     clip = sample_path()
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "out"

@@ -8,7 +8,7 @@ import zipfile
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -21,7 +21,6 @@ from gait.data.dataset import FolderDataset, GaitDataset
 from gait.data.datasets import DATASETS
 from gait.data.pack import PackedDataset
 from gait.data.partition import Partition, load_partition, partition_for
-from gait.encoder import Encoder, pick_device
 from gait.errors import GaitError
 from gait.evaluation.features import Features, embed_dataset, read_features
 from gait.evaluation.openset import OpenSetConfig
@@ -30,14 +29,14 @@ from gait.evaluation.protocols import PROTOCOLS
 from gait.evaluation.published import read_rows
 from gait.evaluation.rerank import RerankConfig
 from gait.evaluation.trials import Metric, Precision
-from gait.training.checkpoints import CARD_FILE, MODEL_FILE, Checkpoints, read_card
-from gait.training.config import TrainingConfig, load_config
-from gait.training.trainer import CHECKPOINTS
 from pipeline.commands.evaluation_tables import (
     embedding_progress,
     print_evaluation,
     print_results,
 )
+
+if TYPE_CHECKING:  # torch takes a second: not for `--help`
+    from gait.training.config import TrainingConfig
 
 RESULT_FILE = "evaluation.json"
 
@@ -190,6 +189,9 @@ def results(
 
 def _completed(job: _Job, model: Path | None) -> _Job:
     """Return the job with what the first argument says of weights, name, data and protocol."""
+    from gait.training.checkpoints import CARD_FILE, read_card
+    from gait.training.config import load_config
+
     config: TrainingConfig | None = None
     if model is not None and model.suffix in (".yaml", ".yml"):
         config = load_config(model)
@@ -207,6 +209,9 @@ def _completed(job: _Job, model: Path | None) -> _Job:
 
 def _newest(folder: Path) -> Path:
     """Return the weights of a training run, the newest, or of one checkpoint of it."""
+    from gait.training.checkpoints import CARD_FILE, MODEL_FILE, Checkpoints
+    from gait.training.trainer import CHECKPOINTS
+
     checkpoint = folder if (folder / CARD_FILE).is_file() else None
     checkpoint = checkpoint or Checkpoints(folder / CHECKPOINTS).newest()
     if checkpoint is None:
@@ -242,6 +247,8 @@ def _check_usage(job: _Job) -> None:
         raise typer.BadParameter("expected either weights to embed with, or --features")
     if job.weights is not None and job.data is None:
         raise typer.BadParameter("expected the data set to embed", param_hint="--data")
+    from gait.encoder import pick_device
+
     try:
         pick_device(job.device)
     except ValueError as error:
@@ -287,6 +294,8 @@ def _embedded(job: _Job, folder: Path, errors: Console) -> tuple[Features, froze
     here = {key.subject for key in dataset.keys}
     if missing := len([subject for subject in split.test if subject not in here]):
         errors.print(f"{missing} of {len(split.test)} test subjects are not in {job.data}")
+    from gait.encoder import Encoder
+
     encoder = Encoder.from_weights(job.weights, device=job.device)
     errors.print(f"Encoder: {escape(encoder.description)}", soft_wrap=True)
     tests = dataset.select(split.test)

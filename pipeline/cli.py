@@ -20,6 +20,7 @@ from pipeline.commands.doctor import doctor
 from pipeline.commands.embed import embed
 from pipeline.commands.evaluate import evaluate, results
 from pipeline.commands.process import demo, process
+from pipeline.commands.train import export_authors, train
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.version import __version__
 
@@ -33,8 +34,10 @@ app = typer.Typer(
 app.command()(process)
 app.command()(demo)
 app.command()(embed)
+app.command()(train)
 app.command("eval")(evaluate)
 app.command()(results)
+app.command()(export_authors)
 app.command()(doctor)
 app.add_typer(data, name="data")
 

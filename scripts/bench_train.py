@@ -346,7 +346,7 @@ def machine(device: torch.device) -> str:
     ).stdout.strip()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "no accelerator"
     return (
-        f"{cpu}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {name}, "
+        f"{cpu}, {os.cpu_count()} cores, torch threads: {torch.get_num_threads()}, {name}, "
         f"torch {torch.__version__}, commit {commit or 'unknown'}"
     )
 
@@ -413,9 +413,12 @@ def _data_rows(times: list[tuple[float, float, float]], options: argparse.Namesp
 def _projection(step_s: float, options: argparse.Namespace) -> list[str]:
     if not torch.cuda.is_available():
         return [
+            "The device is the same CPU here, one thread of it against the naive way's processes, "
+            "so all of it together gains little; steps of seconds never wait for it.",
+            "",
             "No accelerator was at hand: bf16 step time at 32 x 4, its share of the matrix "
             "product's speed there and the hours for 120,000 iterations are not measured. The "
-            "same command measures and writes them on a machine with a GPU."
+            "same command measures and writes them on a machine with a GPU.",
         ]
     return [
         f"At {step_s:.3f} s a step of {options.step_ids} x {options.per_id} sequences, "

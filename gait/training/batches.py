@@ -199,20 +199,31 @@ class BatchReader:
         """
         places = slice(self._rank, None, self._world_size)
         positions = self._sampler.batch(number)[places]
-        sampling = self._sampling.for_batch(self._rng(number, _NUM_FRAMES))
-        sequences = []
-        for place, position in zip(self._places(), positions, strict=True):
-            silhouettes = self._dataset[int(position)]
-            rng = self._rng(number, _FRAMES, place)
-            sequences.append(silhouettes[sampling.indices(len(silhouettes), rng)])
         keys = [self._dataset.keys[int(position)] for position in positions]
+        sequences = [self._dataset[int(position)] for position in positions]
+        _check_sizes(sequences, keys)
+        silhouettes = self._taken(number, sequences)
         return Batch(
             number,
-            torch.from_numpy(_stacked(sequences, keys)),
+            torch.from_numpy(silhouettes),
             torch.from_numpy(self._labels[positions]),
             keys,
-            self._draws(number, sequences[0].shape[2], places),
+            self._draws(number, silhouettes.shape[3], places),
         )
+
+    def _taken(self, number: int, sequences: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """Return the frames of the batch, each copied once: (N, T, H, W)."""
+        sampling = self._sampling.for_batch(self._rng(number, _NUM_FRAMES))
+        indices = [
+            sampling.indices(len(silhouettes), self._rng(number, _FRAMES, place))
+            for place, silhouettes in zip(self._places(), sequences, strict=True)
+        ]
+        shape = (len(sequences), len(indices[0]), *sequences[0].shape[1:])
+        taken = np.empty(shape, np.uint8)
+        for silhouettes, frames, out in zip(sequences, indices, taken, strict=True):
+            # "clip" writes straight into `out`; the frames are all there
+            np.take(silhouettes, frames, axis=0, out=out, mode="clip")
+        return taken
 
     def _places(self) -> range:
         """Return which places of the whole batch are this process's."""
@@ -229,11 +240,11 @@ class BatchReader:
         return np.random.default_rng([self._config.seed, *what])
 
 
-def _stacked(sequences: list[NDArray[np.uint8]], keys: Sequence[SequenceKey]) -> NDArray[np.uint8]:
+def _check_sizes(sequences: list[NDArray[np.uint8]], keys: Sequence[SequenceKey]) -> None:
+    size = sequences[0].shape[1:]
     for silhouettes, key in zip(sequences, keys, strict=True):
-        if silhouettes.shape != sequences[0].shape:
+        if silhouettes.shape[1:] != size:
             raise DataError(
-                f"{key}: expected frames of the size of {keys[0]}, {sequences[0].shape[1:]}, got "
+                f"{key}: expected frames of the size of {keys[0]}, {size}, got "
                 f"{silhouettes.shape[1:]}; `trackletgait data check` finds all that differ"
             )
-    return np.stack(sequences)

@@ -27,7 +27,8 @@ def train(
 ) -> None:
     """Train a network. The same command goes on with a run that was stopped or killed.
 
-    For several GPUs: torchrun --nproc-per-node=4 -m pipeline.cli train CONFIG.
+    For several GPUs: torchrun --nproc-per-node=4 -m pipeline.cli train CONFIG. Exit code 0:
+    trained to the end, 1: failed (checkpoints are whole), 2: wrong usage or configuration.
     """
     from pipeline.commands.train_run import run_training
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from gait.training.observers import Observer, Report, TensorBoard
 from gait.training.processes import Processes, joined
 from gait.training.trainer import CHECKPOINTS, Trainer
 
+logger = logging.getLogger("gait.training")
+
 _SHOWN_METRICS = 6
 
 
@@ -38,6 +41,8 @@ def run_training(
     folder = out if out is not None else Path("runs") / settings.name
     console = Console(stderr=True)
     with joined(device) as processes:
+        if processes.is_first and not logger.isEnabledFor(logging.WARNING):
+            logger.setLevel(logging.WARNING)  # who is left out of the data set matters to all
         trainer = Trainer(
             settings,
             folder,

@@ -23,8 +23,7 @@ from gait.model.checkpoint import save_checkpoint
 from gait.model.trackletgait import TrackletGait, TrackletGaitConfig
 
 # What a person types is `trackletgait ...`; this is the same program.
-SCRIPT = str(Path(__file__).with_name("program.py"))
-PROGRAM = [sys.executable, SCRIPT]
+PROGRAM = [sys.executable, "-m", "pipeline.cli"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 TINY = """
@@ -164,7 +163,7 @@ def test_many_processes_train_one_network(config: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-            SCRIPT, "train", str(config), "--device", "cpu", "--out",
+            "-m", "pipeline.cli", "train", str(config), "--device", "cpu", "--out",
             str(tmp_path / "run"), "iterations=40", "checkpoints.every=20", "evaluation.every=40",
         ],
         env=ENVIRONMENT, capture_output=True, text=True, timeout=110, check=False,
@@ -195,6 +194,22 @@ def test_an_export_loads_in_the_encoder(config: Path, tmp_path: Path) -> None:
     assert "# tiny, 1 iterations" in path.with_suffix(".md").read_text()
     ours = Encoder.from_weights(out / "checkpoints/00000001/model.safetensors")
     assert Encoder.from_weights(path).model_hash == ours.model_hash
+
+
+def test_subjects_left_out_are_told_and_a_missing_file_ends_with_code_1(
+    config: Path, tmp_path: Path
+) -> None:
+    partition = tmp_path / "partition.json"
+    partition.write_text(json.dumps({"TRAIN_SET": ["000", "001", "900"], "TEST_SET": []}))
+    told = run(
+        "train", config, f"data.partition={partition}", "iterations=1", "batch.num_ids=2",
+        "evaluation.protocol=null", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert "1 subjects of the partition are not there: 900" in told
+    assert "26 subjects are in no side of the partition" in told
+    told = run("train", config, "data.partition=none.json", "--out", tmp_path / "b", ok=False)
+    assert "none.json: cannot read the partition" in told
+    assert "Traceback" not in told
 
 
 def test_a_wrong_setting_ends_with_code_2_and_names_it(config: Path) -> None:

@@ -14,14 +14,13 @@ from rich.progress import (
     Progress,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
 from gait.data.atomic import write_atomically
 from gait.evaluation import Evaluation
 from gait.model.checkpoint import export_authors as write_authors
-from gait.training.checkpoints import CARD_FILE, read_card, to_authors
+from gait.training.checkpoints import read_card, to_authors
 from gait.training.config import TrainingConfig, load_config
 from gait.training.model_card import model_card
 from gait.training.observers import Observer, Report, TensorBoard
@@ -39,7 +38,7 @@ def run_training(
     """Train what `config` says, or go on with it; see `pipeline.commands.train.train`."""
     settings = load_config(config, overrides)
     folder = out if out is not None else Path("runs") / settings.name
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False)
     with joined(device) as processes:
         if processes.is_first and not logger.isEnabledFor(logging.WARNING):
             logger.setLevel(logging.WARNING)  # who is left out of the data set matters to all
@@ -111,7 +110,6 @@ class _Bar(Observer):
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[told]}"),
-            TimeElapsedColumn(),
             TextColumn("ETA"),
             TimeRemainingColumn(),
             console=console,
@@ -141,7 +139,7 @@ class _Bar(Observer):
         )
 
     def saved(self, checkpoint: Path) -> None:
-        self._console.print(f"Saved {escape(str(checkpoint / CARD_FILE))}", soft_wrap=True)
+        self._console.print(f"Saved {escape(str(checkpoint))}", soft_wrap=True)
 
     def close(self) -> None:
         self._progress.stop()

@@ -8,7 +8,12 @@ for sighting in pipeline.process("entrance.mp4", out="results"):
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# Stages overlap: a thread that spins while it waits for its fellows takes a core from another
+# stage (a tenth of the whole run on two cores). OpenMP reads this when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig, load_config

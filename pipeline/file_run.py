@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from gait.errors import GaitError
 from gait.tracklet import Tracklet
 from pipeline.config import PipelineConfig
 from pipeline.errors import OutputError, PipelineError, SourceError
@@ -203,7 +204,7 @@ class FileRun:
             status, problem = "finished", None
             if self.was_interrupted:
                 status = "interrupted"
-        except (PipelineError, OSError) as error:
+        except (PipelineError, GaitError, OSError) as error:
             problem = str(error)
             raise
         finally:

@@ -103,9 +103,7 @@ def _process(inputs: list[str], config: Path | None, out: Path, overrides: list[
     with console.status("Loading models ..."):
         from pipeline.config import load_config
         from pipeline.file_run import FileRun
-        from pipeline.memory import return_freed_memory
 
-        return_freed_memory()
         settings = load_config(config, overrides)
         bars = _Bars(console)
         run = FileRun(inputs, out=out, config=settings, command=sys.argv, on_progress=bars.update)

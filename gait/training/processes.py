@@ -68,6 +68,7 @@ def joined(device: str) -> Iterator[Processes]:
     distributed.init_process_group("nccl" if on_gpu else "gloo")
     try:
         yield Processes(own, distributed.get_rank(), distributed.get_world_size())
+        distributed.barrier()  # nobody hangs up while another still talks
     finally:
         distributed.destroy_process_group()
 

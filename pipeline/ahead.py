@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterable, Iterator
-from types import TracebackType
 from typing import Generic, TypeVar
 
+from pipeline.closing import Closing
 from pipeline.errors import LinkError
 from pipeline.transport.local import LocalLink
 
 T = TypeVar("T")
 
 
-class Ahead(Generic[T]):
+class Ahead(Closing, Generic[T]):
     """The items of `items`, computed in a thread of their own, at most `depth` ahead.
 
     Chained, each loop step runs while the next one works on what came before:
@@ -38,12 +38,8 @@ class Ahead(Generic[T]):
             self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Stop the thread and wait for it; harmless the second time."""
         self._link.close()
         if self._threaded:
             self._thread.join()

@@ -98,7 +98,7 @@ class Encoder:
         """Return an encoder nobody trained, the same one for the same seed.
 
         Raises:
-            ValueError: `variant` is neither "standard" nor "small", or no such device.
+            ValueError: `variant` is none of `VARIANTS`, or there is no such device.
         """
         if variant not in VARIANTS:
             raise ValueError(f"variant: expected {' or '.join(VARIANTS)}, got {variant!r}")

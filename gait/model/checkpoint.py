@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from gait.errors import CheckpointError
 from gait.model.heads import PartNeck
-from gait.model.trackletgait import VARIANTS, TrackletGait, TrackletGaitConfig
+from gait.model.trackletgait import RELEASED, VARIANTS, TrackletGait, TrackletGaitConfig
 
 FORMAT = "trackletgait-1"
 
@@ -54,7 +54,7 @@ class Checkpoint:
 
     @property
     def variant(self) -> str:
-        """Name of the network, "standard" and "small" for the released ones."""
+        """Name of the network: "standard", "small" or "nano", or that of an ablation or baseline."""
         return self.model.config.name
 
 
@@ -138,11 +138,11 @@ def _check_exportable(model: TrackletGait, path: Path) -> None:
             f"{path}: expected a network with BNNecks, which the authors' strict loading demands; "
             "export a checkpoint of a training run"
         )
-    for config in VARIANTS.values():
+    for config in RELEASED.values():
         if model.config == config.model_copy(update={"name": model.config.name}):
             return
     raise CheckpointError(
-        f"{path}: expected one of the authors' networks ({' or '.join(VARIANTS)}), got "
+        f"{path}: expected one of the authors' networks ({' or '.join(RELEASED)}), got "
         f"{model.config.name!r}, which their program cannot build; keep the .safetensors file"
     )
 
@@ -194,8 +194,8 @@ def model_hash(model: TrackletGait) -> str:
     any device; embeddings may be compared only if it agrees.
     """
     config = model.config
-    is_released = config == VARIANTS.get(config.name)
-    digest = hashlib.sha256((config.name if is_released else config.model_dump_json()).encode())
+    is_known = config == VARIANTS.get(config.name)
+    digest = hashlib.sha256((config.name if is_known else config.model_dump_json()).encode())
     for key, value in sorted(model.state_dict().items()):
         if not key.startswith(_NECK) and value.is_floating_point():
             digest.update(f"{key}{tuple(value.shape)}".encode())
@@ -289,11 +289,11 @@ def _clean(content: object, path: Path) -> Weights:
 def _recognise(weights: Weights, path: Path) -> TrackletGaitConfig:
     """Return the configuration whose units the keys name; the deepest unit decides."""
     present = {key.partition(".")[0] for key in weights}
-    for config in VARIANTS.values():
+    for config in RELEASED.values():
         if config.units[-1].name in present and "pooling1" in present:
             return config
     raise CheckpointError(
-        f"{path}: expected a TrackletGait ({' or '.join(VARIANTS)}; keys such as "
+        f"{path}: expected a TrackletGait ({' or '.join(RELEASED)}; keys such as "
         f"layer2.0.conv1.weight and FCs.fc_bin), got another network ({_name_some(weights)})"
     )
 

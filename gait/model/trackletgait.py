@@ -96,11 +96,18 @@ class TrackletGaitConfig(StrictModel):
         return self
 
 
-VARIANTS = {
+RELEASED = {
     "standard": TrackletGaitConfig(),
     "small": TrackletGaitConfig(name="small", blocks=(0, 1, 1, 0), channels=(64, 256, 512, 512)),
 }
-"""The released networks: blocks [1, 4, 4, 1] for outdoor, [0, 1, 1, 0] for indoor data sets."""
+"""The authors' networks: blocks [1, 4, 4, 1] for outdoor, [0, 1, 1, 0] for indoor data sets."""
+
+VARIANTS = {
+    **RELEASED,
+    "nano": TrackletGaitConfig(name="nano", blocks=(0, 1, 2, 0), channels=(64, 64, 128, 128)),
+}
+"""The sizes we train: the authors' two, and nano for live use on a CPU (a seventeenth of standard's
+operations a frame), which the authors have no weights for."""
 
 BASELINES = {
     "gaitbase": TrackletGaitConfig(

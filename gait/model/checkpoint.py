@@ -54,7 +54,7 @@ class Checkpoint:
 
     @property
     def variant(self) -> str:
-        """Name of the network: "standard", "small" or "nano", or that of an ablation or baseline."""
+        """Name of the network: of `VARIANTS`, or of an ablation or baseline."""
         return self.model.config.name
 
 

@@ -1,0 +1,265 @@
+"""Does the second half of a walk find its own first half? Recognition without identity labels.
+
+A person equals himself, and people seen at the same time are different people. So of every walk
+the first part goes into the gallery and the last part is looked for, among those who were in view
+at the same time:
+
+    trial = cut_halves(walks, config)
+    score = judge(trial, gei_l2(trial.probes, trial.gallery), config)
+    score.rank1.value, score.eer.value
+
+Rank-1: share of probes nearer to their own walk than to every other they were in view with; a tie
+is a miss. EER: rate at which as many own pairs are farther than a threshold as pairs of two people
+are within it. A probe whose walk was in view with no other counts in neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from gait.evaluation.openset import Estimate
+from gait.strict import StrictModel
+
+
+class HalvesConfig(StrictModel):
+    """How walks are cut and compared.
+
+    Attributes:
+        share: Share of a walk's silhouettes at either end that is used, at most a half. Lower
+            makes the two parts differ more in place, view and size, at the price of fewer
+            silhouettes.
+        gap_s: Least time in seconds between the two parts. Higher makes sure that they share no
+            pose, at the price of fewer silhouettes.
+        min_silhouettes: Fewest silhouettes of each part. Higher judges surer descriptions, at the
+            price of fewer people.
+        window: Silhouettes of one sequence: each part is cut into as many whole ones as it holds,
+            as the pipeline does. None takes each part as one sequence.
+        together_s: Least time in seconds that two walks must both be in view to count as two
+            people. Higher is safer against tracks that go over to each other, at the price of
+            fewer pairs.
+        resamples: Bootstrap samples.
+        confidence: Share of the bootstrap that an interval holds.
+        seed: Of the bootstrap's random numbers; equal for all methods, which pairs their errors.
+    """
+
+    share: float = Field(default=0.5, gt=0, le=0.5)
+    gap_s: float = Field(default=1.0, ge=0)
+    min_silhouettes: int = Field(default=20, ge=1)
+    window: int | None = Field(default=None, ge=1)
+    together_s: float = Field(default=2.0, ge=0)
+    resamples: int = Field(default=2000, ge=1)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Walk:
+    """The silhouettes of one person over some time.
+
+    Attributes:
+        name: Unique.
+        track: Whose track it is cut from; walks of one track are resampled together.
+        silhouettes: Shape (T, 64, 44), uint8.
+        times_s: Shape (T,), rising seconds on a clock common to all walks.
+        seen_s: When the person was first and last in view.
+    """
+
+    name: str
+    track: str
+    silhouettes: NDArray[np.uint8]
+    times_s: NDArray[np.float64]
+    seen_s: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HalvesTrial:
+    """What is looked for among what.
+
+    Attributes:
+        walks: The N walks that are long enough and were in view with another one.
+        gallery: G sequences of silhouettes from the walks' first parts.
+        gallery_walk: Shape (G,): position of each one's walk.
+        probes: P sequences from the last parts.
+        probe_walk: Shape (P,): position of each one's walk.
+        together: Shape (N, N), bool: two different walks were in view at the same time.
+    """
+
+    walks: tuple[Walk, ...]
+    gallery: tuple[NDArray[np.uint8], ...]
+    gallery_walk: NDArray[np.int64]
+    probes: tuple[NDArray[np.uint8], ...]
+    probe_walk: NDArray[np.int64]
+    together: NDArray[np.bool_]
+
+    @property
+    def same(self) -> NDArray[np.bool_]:
+        """Which pairs are one walk, shape (P, G)."""
+        return np.asarray(self.probe_walk[:, None] == self.gallery_walk)
+
+    @property
+    def different(self) -> NDArray[np.bool_]:
+        """Which pairs are two people, shape (P, G)."""
+        return np.asarray(self.together[np.ix_(self.probe_walk, self.gallery_walk)])
+
+    @property
+    def chance(self) -> float:
+        """Rank-1 of guessing: the mean of 1 / people in question; NaN without probes."""
+        people = self.together.sum(axis=1)[self.probe_walk] + 1
+        return float((1 / people).mean()) if len(people) else float("nan")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HalvesScore:
+    """How well one method finds the first halves.
+
+    Attributes:
+        rank1: Share of probes that found their own walk; interval by resampling tracks.
+        eer: The equal error rate; likewise.
+        hits: Shape (P,), bool.
+    """
+
+    rank1: Estimate
+    eer: Estimate
+    hits: NDArray[np.bool_]
+
+
+def cut_halves(walks: Sequence[Walk], config: HalvesConfig) -> HalvesTrial:
+    """Return the trial of some walks; those too short or never in company are left out."""
+    parts = [_parts(walk, config) for walk in walks]
+    usable = [
+        i for i, both in enumerate(parts) if all(len(p) >= config.min_silhouettes for p in both)
+    ]
+    together = _together([walks[i] for i in usable], config.together_s)
+    social = np.flatnonzero(together.any(axis=1)).tolist()
+    kept = [usable[i] for i in social]
+    first = [_windows(parts[i][0], config.window) for i in kept]
+    last = [_windows(parts[i][1], config.window) for i in kept]
+    return HalvesTrial(
+        walks=tuple(walks[i] for i in kept),
+        gallery=tuple(each for some in first for each in some),
+        gallery_walk=np.repeat(np.arange(len(kept)), [len(some) for some in first]),
+        probes=tuple(each for some in last for each in some),
+        probe_walk=np.repeat(np.arange(len(kept)), [len(some) for some in last]),
+        together=together[np.ix_(social, social)],
+    )
+
+
+def judge(trial: HalvesTrial, distances: NDArray[np.floating], config: HalvesConfig) -> HalvesScore:
+    """Return how well a method does.
+
+    Args:
+        trial: What was looked for.
+        distances: Shape (P, G): of each probe to each sequence of the gallery.
+        config: Of the bootstrap.
+
+    Raises:
+        ValueError: The distances do not fit the trial, or one is not a number.
+    """
+    expected = (len(trial.probes), len(trial.gallery))
+    if distances.shape != expected or not np.isfinite(distances).all():
+        raise ValueError(
+            f"distances: expected finite numbers of shape {expected}, got shape {distances.shape}"
+        )
+    own = np.where(trial.same, distances, np.inf).min(axis=1, initial=np.inf)
+    other = np.where(trial.different, distances, np.inf).min(axis=1, initial=np.inf)
+    hits = own < other
+    weights = _resampled(trial, config)
+    errors = _equal_error(trial, distances, np.vstack([np.ones(len(hits)), weights]))
+    return HalvesScore(
+        rank1=_estimate(_mean(hits, np.ones((1, len(hits))))[0], _mean(hits, weights), config),
+        eer=_estimate(errors[0], errors[1:], config),
+        hits=hits,
+    )
+
+
+def gain(
+    trial: HalvesTrial, score: HalvesScore, baseline: HalvesScore, config: HalvesConfig
+) -> Estimate:
+    """Return how much more Rank-1 a method has than a baseline on the same probes.
+
+    The interval is that of the difference: what is hard for both does not widen it.
+    """
+    better = score.hits.astype(np.float64) - baseline.hits
+    weights = _resampled(trial, config)
+    return _estimate(_mean(better, np.ones((1, len(better))))[0], _mean(better, weights), config)
+
+
+def _parts(walk: Walk, config: HalvesConfig) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the silhouettes of the first and of the last part."""
+    if not len(walk.times_s):
+        return walk.silhouettes, walk.silhouettes
+    low, high = np.quantile(walk.times_s, [config.share, 1 - config.share])
+    middle = (low + high) / 2
+    first = walk.times_s < min(low, middle - config.gap_s / 2)
+    last = walk.times_s >= max(high, middle + config.gap_s / 2)
+    return walk.silhouettes[first], walk.silhouettes[last]
+
+
+def _windows(part: NDArray[np.uint8], window: int | None) -> list[NDArray[np.uint8]]:
+    """Return the part cut into whole windows; a part shorter than one stays as it is."""
+    if window is None or len(part) < window:
+        return [part]
+    return [part[at : at + window] for at in range(0, len(part) - window + 1, window)]
+
+
+def _together(walks: Sequence[Walk], together_s: float) -> NDArray[np.bool_]:
+    seen = np.array([walk.seen_s for walk in walks]).reshape(-1, 2)
+    common = np.minimum(seen[:, None, 1], seen[:, 1]) - np.maximum(seen[:, None, 0], seen[:, 0])
+    return np.asarray((common >= together_s) & ~np.eye(len(walks), dtype=bool))
+
+
+def _resampled(trial: HalvesTrial, config: HalvesConfig) -> NDArray[np.float64]:
+    """Return how often each probe counts in each bootstrap sample, shape (resamples, P)."""
+    if not trial.walks:
+        return np.zeros((config.resamples, 0))
+    tracks = np.unique([walk.track for walk in trial.walks], return_inverse=True)[1]
+    count = int(tracks.max()) + 1
+    drawn = np.random.default_rng(config.seed).multinomial(
+        count, np.full(count, 1 / count), size=config.resamples
+    )
+    return drawn[:, tracks[trial.probe_walk]].astype(np.float64)
+
+
+def _mean(values: NDArray[np.generic], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weighted mean of values under each row of weights; NaN where all are 0."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(weights @ values.astype(np.float64) / weights.sum(axis=1))
+
+
+def _equal_error(
+    trial: HalvesTrial, distances: NDArray[np.floating], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the equal error rate under each row of weights of the probes."""
+    thresholds, steps = np.unique(distances, return_inverse=True)
+    steps = steps.reshape(distances.shape)
+    shares = []
+    for chosen in (trial.same, trial.different):
+        probes, columns = np.nonzero(chosen)
+        if not len(probes):
+            return np.full(len(weights), np.nan)
+        at = steps[probes, columns]
+        order = np.argsort(at, kind="stable")
+        running = np.cumsum(weights[:, probes[order]], axis=1)
+        upto = np.searchsorted(at[order], np.arange(len(thresholds)), side="right")
+        padded = np.pad(running, ((0, 0), (1, 0)))
+        with np.errstate(invalid="ignore"):
+            shares.append(padded[:, upto] / running[:, -1:])
+    accepted, mistaken = shares
+    missed = 1 - accepted
+    best = np.abs(missed - mistaken).argmin(axis=1)[:, None]
+    both = np.take_along_axis(missed, best, 1) + np.take_along_axis(mistaken, best, 1)
+    return np.asarray(both[:, 0] / 2)
+
+
+def _estimate(value: float, sample: NDArray[np.float64], config: HalvesConfig) -> Estimate:
+    defined = sample[~np.isnan(sample)]
+    if not len(defined):
+        return Estimate(float(value), float("nan"), float("nan"))
+    tail = 50 * (1 - config.confidence)
+    low, high = np.percentile(defined, [tail, 100 - tail])
+    return Estimate(float(value), float(low), float(high))

@@ -82,6 +82,15 @@ class PipelineConfig(StrictModel):
     output: OutputConfig = OutputConfig()
 
     @model_validator(mode="after")
+    def _replayed_tracks_have_boxes(self) -> PipelineConfig:
+        if self.tracker.kind == "replay" and self.detector.kind != "replay":
+            raise ValueError(
+                "tracker replay takes the ids of recorded boxes: add `detector: {kind: replay, "
+                "file: ...}`"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _deepsort_sees_something(self) -> PipelineConfig:
         if self.tracker.kind == "deepsort" and self.appearance is None:
             raise ValueError(

@@ -45,12 +45,14 @@ class Detections:
         confidence: Shape (N,), float32 in 0..1.
         masks: One mask a person when the detector yields them, else None.
         features: Shape (N, D), float32 appearance vectors of unit length when a stage made them.
+        ids: Shape (N,), int64: whose box it is, when they come from a recording of tracks.
     """
 
     xyxy: NDArray[np.float32] = field(default_factory=_no_boxes)
     confidence: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, dtype=np.float32))
     masks: tuple[Mask | None, ...] | None = None
     features: NDArray[np.float32] | None = None
+    ids: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         check_boxes("Detections", self.xyxy)
@@ -67,6 +69,8 @@ class Detections:
             raise ValueError(
                 f"Detections.features: expected shape ({n}, D), got {self.features.shape}"
             )
+        if self.ids is not None and (self.ids.shape != (n,) or len(set(self.ids.tolist())) < n):
+            raise ValueError(f"Detections.ids: expected {n} different ids, got {self.ids.tolist()}")
 
     def __len__(self) -> int:
         return len(self.xyxy)

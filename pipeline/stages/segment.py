@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
@@ -112,6 +113,27 @@ class SamConfig(StrictModel):
         )
 
 
+class ReplayMasksConfig(StrictModel):
+    """Recorded masks: what the rest makes of the true ones, or of a segmenter that ran elsewhere.
+
+    Attributes:
+        file: COCO file with compressed run lengths (`masks.json` of `synth video`); image n is
+            `Frame.index` n - 1. `{stream}` in the path stands for the stream's name.
+        min_overlap: Intersection over union that a track's box must have with a mask's. Higher
+            gives fewer masks of somebody else, at the price of none where boxes are loose.
+    """
+
+    kind: Literal["replay"] = "replay"
+    file: str
+    min_overlap: float = Field(default=0.5, gt=0, le=1)
+
+    def build(self) -> Segmenter:
+        """Return the stage; a stream's file is read with its first frame."""
+        from pipeline.stages.segment_replay import ReplaySegmenter
+
+        return ReplaySegmenter(str(Path(self.file).expanduser()), min_overlap=self.min_overlap)
+
+
 class DetectorMasks:
     """Passes on the masks that the tracks carry from a -seg detector."""
 
@@ -140,13 +162,17 @@ def _own_masks(tracks: Tracks) -> tuple[Mask | None, ...]:
     )
 
 
-SEGMENTERS: dict[str, type[PoseConfig] | type[DetectorMasksConfig] | type[SamConfig]] = {
+SEGMENTERS: dict[
+    str,
+    type[PoseConfig] | type[DetectorMasksConfig] | type[SamConfig] | type[ReplayMasksConfig],
+] = {
     "pose": PoseConfig,
     "detector": DetectorMasksConfig,
     "sam": SamConfig,
+    "replay": ReplayMasksConfig,
 }
 """Every segmenter by the `kind` that chooses it."""
 
 SegmenterConfig = Annotated[
-    PoseConfig | DetectorMasksConfig | SamConfig, Field(discriminator="kind")
+    PoseConfig | DetectorMasksConfig | SamConfig | ReplayMasksConfig, Field(discriminator="kind")
 ]

@@ -17,6 +17,7 @@ from pipeline.values import Frame
 from trackers.boxes import Detections, Tracker, Tracks, pick_masks
 from trackers.bytetrack import ByteTrack
 from trackers.deepsort import DeepSort
+from trackers.recorded import RecordedTracks
 
 
 def _default(name: str, tracker: Callable[..., Tracker] = ByteTrack) -> Any:
@@ -119,13 +120,26 @@ class DeepSortConfig(StrictModel):
             raise ConfigError(f"tracker: {error}") from error
 
 
-TRACKERS: dict[str, type[ByteTrackConfig] | type[DeepSortConfig]] = {
+class RecordedTracksConfig(StrictModel):
+    """The ids that the boxes of `detector: replay` bring; a track ends with its stream."""
+
+    kind: Literal["replay"] = "replay"
+
+    def build(self) -> Tracker:
+        """Return a tracker for one stream."""
+        return RecordedTracks()
+
+
+TRACKERS: dict[str, type[ByteTrackConfig] | type[DeepSortConfig] | type[RecordedTracksConfig]] = {
     "bytetrack": ByteTrackConfig,
     "deepsort": DeepSortConfig,
+    "replay": RecordedTracksConfig,
 }
 """Every tracker by the `kind` that chooses it."""
 
-TrackerConfig = Annotated[ByteTrackConfig | DeepSortConfig, Field(discriminator="kind")]
+TrackerConfig = Annotated[
+    ByteTrackConfig | DeepSortConfig | RecordedTracksConfig, Field(discriminator="kind")
+]
 
 
 class StreamTrackers:

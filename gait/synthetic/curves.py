@@ -1,0 +1,143 @@
+"""The mean person's joint angles over one gait cycle, as Fourier series.
+
+A curve is a row of coefficients (c0, c1..c8, s1..s8): the angle at phase p (0 = contact of the left
+heel, 1 = the next one) is c0 + sum of ck cos(2 pi k p) + sk sin(2 pi k p), in degrees. The
+coefficients are fitted at import to the key points below (a periodic cubic spline through them, cut
+after eight harmonics), which are read off the published mean curves of adults at their usual speed:
+
+    leg         Winter 1991, "The Biomechanics and Motor Control of Human Gait"; Perry & Burnfield
+                2010, "Gait Analysis"; Kadaba, Ramakrishnan & Wootten 1990 (J. Orthop. Res. 8)
+    pelvis      Kadaba et al. 1990; Perry & Burnfield 2010
+    trunk, arm  Murray, Drought & Kory 1964 (J. Bone Joint Surg. 46-A); Murray 1967 (Am. J. Phys.
+                Med. 46)
+
+The ankle is not among them. The foot's pitch against the floor is (Winter 1991), and the ankle is
+what brings the foot there: it comes out as published for the mean person, and the foot of anybody
+whose hip and knee move otherwise still lies flat on the floor.
+
+Legend of the shape suffixes: T frames, C curves, K coefficients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
+NUM_HARMONICS = 8
+NUM_COEFFICIENTS = 1 + 2 * NUM_HARMONICS
+PELVIS_TILT_DEG = 10.0
+"""Forward tilt of the pelvis of somebody who stands; hip flexion is published against it."""
+
+_Points = Sequence[tuple[float, float]]
+_SAMPLES = 400
+
+# (percent of the cycle, degrees). Signs: tilt, lean forward; list, bend: the left side up, the
+# trunk bent to the right; twist, counter: the left side back.
+_AXIAL: dict[str, _Points] = {
+    "tilt": ((0, 0.8), (12, -0.8), (28, 0.8), (38, 1.0), (50, 0.8), (62, -0.8), (78, 0.8), (88, 1)),
+    "list": ((0, 0.5), (13, 4.5), (30, 2.0), (50, -0.5), (63, -4.5), (80, -2.0)),
+    "twist": ((0, -4.5), (15, -3.0), (30, 0.6), (50, 4.5), (65, 3.0), (80, -0.6)),
+    "lean": ((0, -0.8), (14, 0.8), (36, -0.8), (50, -0.8), (64, 0.8), (86, -0.8)),
+    "bend": ((0, 0.0), (14, -1.8), (32, -1.0), (50, 0.0), (64, 1.8), (82, 1.0)),
+    "counter": ((0, 3.4), (25, 0.0), (50, -3.4), (75, 0.0)),
+}
+
+# Of one side, from the contact of its own heel. Hip, knee, shoulder, elbow: flexion; foot: toes up;
+# toe: bent up; adduction: towards the other leg; rotation: inwards.
+_SIDED: dict[str, _Points] = {
+    "hip": (
+        (0, 30), (7, 29), (14, 26), (22, 18), (30, 10), (40, -1), (47, -8), (51, -10), (56, -6.5),
+        (62, 3), (70, 18), (78, 29), (84, 34), (90, 34), (96, 31.5),
+    ),
+    "adduction": ((0, 0.5), (13, 5.0), (25, 4.0), (40, 3.0), (52, 0.0), (64, -5.5), (80, -2.5)),
+    "rotation": ((0, -1.0), (20, 2.0), (45, 1.0), (62, -2.5), (85, 0.0)),
+    "knee": (
+        (0, 5), (5, 10), (10, 16), (14, 18), (20, 16), (28, 10), (35, 6), (40, 5), (46, 6),
+        (52, 12), (58, 27), (63, 43), (68, 56), (72, 60), (76, 57.5), (82, 42), (88, 22), (94, 7),
+        (97, 4),
+    ),
+    "foot": (
+        (0, 14), (3, 8), (6, 2.5), (9, 0), (13, 0), (18, 0), (24, 0), (30, 0), (36, -2),
+        (42, -9), (47, -18), (52, -31), (57, -46), (62, -60), (66, -64), (70, -58), (76, -38),
+        (82, -14), (88, 5), (93, 16), (97, 17),
+    ),
+    "toe": (
+        (0, 7), (5, 4), (10, 0), (20, 0), (30, 0), (38, 2), (45, 11), (52, 26), (57, 35), (62, 34),
+        (67, 27), (73, 19), (82, 14), (92, 11),
+    ),
+    "shoulder": ((0, -24), (12, -21), (30, -6), (50, 8), (62, 5), (80, -10)),
+    "elbow": ((0, 18), (12, 19), (30, 29), (50, 44), (60, 42), (80, 27)),
+}  # fmt: skip
+
+_STANDING_DEG = {"hip": PELVIS_TILT_DEG, "elbow": 18.0}
+
+AXIAL: tuple[str, ...] = tuple(_AXIAL)
+SIDED: tuple[str, ...] = tuple(_SIDED)
+CURVES: tuple[str, ...] = (
+    *AXIAL,
+    *(f"{name}_left" for name in SIDED),
+    *(f"{name}_right" for name in SIDED),
+)
+"""Name of each curve: those of the body's axis, the left side's, the right side's."""
+
+
+def _fit(points: _Points) -> NDArray[np.float64]:
+    """Return the coefficients (K,) of the smooth periodic curve through key points."""
+    phase = np.array([percent / 100 for percent, _ in points] + [1.0])
+    angle = np.array([angle for _, angle in points] + [points[0][1]], dtype=np.float64)
+    spline = CubicSpline(phase, angle, bc_type="periodic")
+    spectrum = np.fft.rfft(spline(np.arange(_SAMPLES) / _SAMPLES)) / _SAMPLES
+    waves = 2 * spectrum[1 : NUM_HARMONICS + 1]
+    return np.concatenate([spectrum.real[:1], waves.real, -waves.imag])
+
+
+def basis(phase: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the waves (T, K) whose weighted sum a curve is, at phases (T,) in cycles."""
+    turns = 2 * np.pi * phase[:, None] * np.arange(1, NUM_HARMONICS + 1)
+    return np.concatenate([np.ones_like(turns[:, :1]), np.cos(turns), np.sin(turns)], axis=1)
+
+
+def shifted(
+    coefficients_CK: NDArray[np.float64], shift: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return coefficients (C, K) of the curves that run `shift` (C,) cycles ahead."""
+    turns = 2 * np.pi * shift[:, None] * np.arange(1, NUM_HARMONICS + 1)
+    cos, sin = np.cos(turns), np.sin(turns)
+    even = coefficients_CK[:, 1 : NUM_HARMONICS + 1]
+    odd = coefficients_CK[:, NUM_HARMONICS + 1 :]
+    return np.concatenate(
+        [coefficients_CK[:, :1], even * cos + odd * sin, odd * cos - even * sin], axis=1
+    )
+
+
+def _mean_person() -> NDArray[np.float64]:
+    axial = np.stack([_fit(points) for points in _AXIAL.values()])
+    sided = np.stack([_fit(points) for points in _SIDED.values()])
+    sided[:, 0] -= [_STANDING_DEG.get(name, 0.0) for name in SIDED]
+    opposite = shifted(sided, np.full(len(SIDED), 0.5))
+    return np.concatenate([axial, sided, opposite])
+
+
+MEAN_CK: NDArray[np.float64] = _mean_person()
+"""Coefficients (C, K) of the mean person, degrees from where each joint is when standing."""
+MEAN_CK.flags.writeable = False
+
+
+def _bounce() -> dict[str, NDArray[np.float64]]:
+    """Return what a knee that gives one degree more adds to the curves, by name of the curve."""
+    knee = _fit(((0, 0.0), (14, 1.0), (32, 0.0), (60, 0.0), (85, 0.0)))[None]
+    hip = _fit(((0, 0.0), (14, 0.5), (32, 0.0), (60, 0.0), (85, 0.0)))[None]
+    half = np.array([0.5])
+    return {
+        "knee_left": knee[0],
+        "knee_right": shifted(knee, half)[0],
+        "hip_left": hip[0],
+        "hip_right": shifted(hip, half)[0],
+    }
+
+
+BOUNCE_K: dict[str, NDArray[np.float64]] = _bounce()
+"""Coefficients (K,) by name of the curve that one degree of bounce adds."""

@@ -1,0 +1,167 @@
+"""Pelvis and legs: joint angles to rotations, and the ground that they cover.
+
+Someone whose standing foot does not slide moves exactly as that foot moves back below him. So the
+speed follows from the angles instead of being set beside them.
+
+Legend of the shape suffixes: T frames, C curves, J joints, P points of the feet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gait.synthetic.curves import CURVES, basis
+from gait.synthetic.skeleton import INDEX
+from gait.synthetic.style import Style
+
+SIDES = ("left", "right")
+LEG_JOINTS: tuple[str, ...] = ("pelvis",) + tuple(
+    f"{joint}_{side}" for side in SIDES for joint in ("hip", "knee", "ankle", "toe")
+)
+LEG_INDICES = np.array([INDEX[name] for name in LEG_JOINTS])
+COLUMN = {name: column for column, name in enumerate(CURVES)}
+
+# Average places in lengths of the leg (hip joint to sole), after Winter 1991: segments 0.245 H,
+# 0.246 H and 0.039 H high, a foot of 0.152 H, hip joints 0.19 H / 2 apart.
+_HALF_HIPS = 0.10
+_THIGH = np.array([0.0, 0.0, -0.462])
+_SHANK = np.array([0.0, 0.0, -0.464])
+_HEEL = np.array([-0.065, 0.0, -0.074])
+_BALL = np.array([0.135, 0.0, -0.074])
+_TOE_TIP = np.array([0.075, 0.0, 0.0])
+_CONTACT_SOFTNESS = 0.004
+
+_BEND_SOFTNESS = 3.0
+_GAINS = np.linspace(0.4, 1.6, 9)
+_CYCLE = np.arange(48) / 48
+
+
+@dataclass(frozen=True, slots=True)
+class Stance:
+    """How somebody puts his legs, whatever they do: what does not vary over the cycle.
+
+    Attributes:
+        adduction_deg: How far each leg slants inwards to put the feet at the step's width.
+        toe_out_deg: How far each foot points outwards, (left, right).
+    """
+
+    adduction_deg: float
+    toe_out_deg: tuple[float, float]
+
+    @classmethod
+    def of(cls, style: Style) -> Stance:
+        """Return the stance that gives a style its step width and its feet."""
+        slant = np.arcsin(np.clip(_HALF_HIPS - style.step_width / 2, -0.5, 0.5))
+        return cls(float(np.degrees(slant)), style.toe_out_deg)
+
+
+def euler(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return rotations (..., 3, 3) that turn about z, then y, then x by angles (..., 3)."""
+    radians = np.radians(degrees)
+    (cx, cy, cz), (sx, sy, sz) = (
+        np.moveaxis(np.cos(radians), -1, 0),
+        np.moveaxis(np.sin(radians), -1, 0),
+    )
+    out = np.empty((*degrees.shape, 3))
+    out[..., 0, 0], out[..., 0, 1], out[..., 0, 2] = cy * cz, -cy * sz, sy
+    out[..., 1, 0] = cx * sz + sx * sy * cz
+    out[..., 1, 1] = cx * cz - sx * sy * sz
+    out[..., 1, 2] = -sx * cy
+    out[..., 2, 0] = sx * sz - cx * sy * cz
+    out[..., 2, 1] = sx * cz + cx * sy * sz
+    out[..., 2, 2] = cx * cy
+    return out
+
+
+def only_forwards(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return angles that are smooth and never below 0: knees and elbows bend one way."""
+    return 0.5 * (degrees + np.sqrt(degrees**2 + _BEND_SOFTNESS**2))
+
+
+def leg_rotations(values_TC: NDArray[np.float64], stance: Stance) -> NDArray[np.float64]:
+    """Return the rotations (T, 9, 3, 3) of `LEG_JOINTS` at curve values (T, C) in degrees."""
+    angles = np.zeros((len(values_TC), len(LEG_JOINTS), 3))
+    for axis, name in enumerate(("list", "tilt", "twist")):
+        angles[:, 0, axis] = values_TC[:, COLUMN[name]]
+    foot = np.zeros((len(values_TC), 2, 3))
+    for side, name in enumerate(SIDES):
+        hip, outwards = 1 + 4 * side, (1, -1)[side]
+        inwards = values_TC[:, COLUMN[f"adduction_{name}"]] + stance.adduction_deg
+        turned = 0.6 * stance.toe_out_deg[side] - values_TC[:, COLUMN[f"rotation_{name}"]]
+        angles[:, hip, 0] = -outwards * inwards
+        angles[:, hip, 1] = -values_TC[:, COLUMN[f"hip_{name}"]]
+        angles[:, hip, 2] = outwards * turned
+        angles[:, hip + 1, 1] = only_forwards(values_TC[:, COLUMN[f"knee_{name}"]])
+        angles[:, hip + 3, 1] = -values_TC[:, COLUMN[f"toe_{name}"]]
+        foot[:, side, 1] = -values_TC[:, COLUMN[f"foot_{name}"]]
+        foot[:, side, 2] = outwards * stance.toe_out_deg[side]
+    return _with_ankles(euler(angles), _yaw_last(foot))
+
+
+def feet(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return where heel, ball and toe tip of both feet are (T, P = 6, 3), in lengths of the leg.
+
+    Args:
+        rotations: Of `LEG_JOINTS`, shape (T, 9, 3, 3); the pelvis is the origin.
+    """
+    points = []
+    for side in (0, 1):
+        hip = 1 + 4 * side
+        thigh = rotations[:, 0] @ rotations[:, hip]
+        shank = thigh @ rotations[:, hip + 1]
+        foot = shank @ rotations[:, hip + 2]
+        toes = foot @ rotations[:, hip + 3]
+        root = rotations[:, 0] @ np.array([0.0, (1, -1)[side] * _HALF_HIPS, 0.0])
+        ankle = root + thigh @ _THIGH + shank @ _SHANK
+        ball = ankle + foot @ _BALL
+        points += [ankle + foot @ _HEEL, ball, ball + toes @ _TOE_TIP]
+    return np.stack(points, axis=1)
+
+
+def ground_speed(points: NDArray[np.float64], step: float, axis: int = 0) -> NDArray[np.float64]:
+    """Return the velocity (..., 2) forward and to the left that keeps the lowest points in place.
+
+    Args:
+        points: From `feet`, shape (..., T, P, 3).
+        step: Between two frames, in whatever the velocity shall be per.
+        axis: Which axis is time.
+    """
+    height = points[..., 2] - points[..., 2].min(axis=-1, keepdims=True)
+    weight = np.exp(-height / _CONTACT_SOFTNESS)
+    weight /= weight.sum(axis=-1, keepdims=True)
+    velocity = np.gradient(points[..., :2], step, axis=axis)
+    speed: NDArray[np.float64] = -(velocity * weight[..., None]).sum(axis=-2)
+    return speed
+
+
+def hip_gain(coefficients_CK: NDArray[np.float64], stance: Stance, step_length: float) -> float:
+    """Return the factor of hip flexion that makes steps this long, in lengths of the leg."""
+    # One extra sample on each side, so that the differences at the seam are central ones.
+    cycle = np.concatenate([_CYCLE[-1:] - 1, _CYCLE, 1 + _CYCLE[:1]])
+    values = np.tile(basis(cycle) @ coefficients_CK.T, (len(_GAINS), 1))
+    values[:, HIP_COLUMNS] *= np.repeat(_GAINS, len(cycle))[:, None]
+    points = feet(leg_rotations(values, stance)).reshape(len(_GAINS), len(cycle), 6, 3)
+    speed = ground_speed(points, 1 / len(_CYCLE), axis=1)[:, 1:-1, 0]
+    return float(np.interp(step_length, speed.mean(axis=1) / 2, _GAINS))
+
+
+HIP_COLUMNS = [COLUMN["hip_left"], COLUMN["hip_right"]]
+
+
+def _yaw_last(foot: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return rotations of the feet (T, 2, 3, 3) in space: pitched first, then pointed outwards."""
+    pitch, yaw = foot.copy(), foot.copy()
+    pitch[..., 2], yaw[..., 1] = 0.0, 0.0
+    return euler(yaw) @ euler(pitch)
+
+
+def _with_ankles(rotations: NDArray[np.float64], foot: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn the ankles so that the feet are as `foot` (T, 2, 3, 3) says."""
+    for side in (0, 1):
+        hip = 1 + 4 * side
+        shank = rotations[:, 0] @ rotations[:, hip] @ rotations[:, hip + 1]
+        rotations[:, hip + 2] = shank.transpose(0, 2, 1) @ foot[:, side]
+    return rotations

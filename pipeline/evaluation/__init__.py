@@ -1,0 +1,1 @@
+"""How right the whole machine is, where somebody knows the truth."""

@@ -2,9 +2,14 @@
 
 Legend of the shape suffixes: N batch, C channels, T frames, H, W, P parts, K classes, D outputs.
 Attribute names are the released checkpoints' key names.
+
+Under autocast the maps still compute in float32: they cost next to nothing, and what the samples of
+a batch have in common would use up the digits of half precision.
 """
 
 from __future__ import annotations
+
+import contextlib
 
 import torch
 from torch import nn
@@ -17,6 +22,12 @@ def pool_parts(x_NCHW: torch.Tensor, num_parts: int) -> torch.Tensor:
     return strips_NCPS.mean(dim=-1) + strips_NCPS.amax(dim=-1)
 
 
+def _full_precision(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    if not torch.amp.is_autocast_available(device.type):  # as on the device "meta"
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
 class PartLinear(nn.Module):
     """One linear map a part, without bias."""
 
@@ -26,7 +37,8 @@ class PartLinear(nn.Module):
 
     def forward(self, x_NCP: torch.Tensor) -> torch.Tensor:
         """Return shape (N, channels_out, P)."""
-        return torch.einsum("ncp,pcd->ndp", x_NCP, self.fc_bin)
+        with _full_precision(x_NCP.device):
+            return torch.einsum("ncp,pcd->ndp", x_NCP.to(self.fc_bin.dtype), self.fc_bin)
 
 
 class PartNeck(nn.Module):
@@ -42,7 +54,8 @@ class PartNeck(nn.Module):
 
     def forward(self, x_NCP: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the normed features (N, C, P) and the cosines to the classes (N, K, P)."""
-        normed_NCP = self.bn1d(x_NCP.flatten(1)).reshape(x_NCP.shape)
-        features_NCP = functional.normalize(normed_NCP, dim=1)
-        classes_PCK = functional.normalize(self.fc_bin, dim=1)
-        return features_NCP, torch.einsum("ncp,pck->nkp", features_NCP, classes_PCK)
+        with _full_precision(x_NCP.device):
+            normed_NCP = self.bn1d(x_NCP.flatten(1)).reshape(x_NCP.shape)
+            features_NCP = functional.normalize(normed_NCP, dim=1)
+            classes_PCK = functional.normalize(self.fc_bin, dim=1)
+            return features_NCP, torch.einsum("ncp,pck->nkp", features_NCP, classes_PCK)

@@ -284,7 +284,7 @@ def to_authors(checkpoint: Path) -> tuple[TrackletGait, int, dict[str, Any]]:
     momentum = read_momentum(checkpoint, card)
     for key, parameter in model.named_parameters():
         optimiser.state[parameter]["momentum_buffer"] = momentum[key]
-    rate = settings.rate_at(card.iteration)
+    rate = settings.rate_at(card.iteration, card.config.iterations)
     optimiser.param_groups[0]["lr"] = rate
     scheduler.load_state_dict(
         {"last_epoch": card.iteration, "_step_count": card.iteration + 1, "_last_lr": [rate]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gait.training.checkpoints import MODEL_FILE, Card
+from gait.training.config import OptimiserConfig
 
 
 def model_card(card: Card) -> str:
@@ -24,8 +25,7 @@ def model_card(card: Card) -> str:
                 "iterations": f"{card.iteration} of {config.iterations}",
                 "batch": f"{config.batch.num_ids} subjects x {config.batch.per_id} sequences",
                 "frames": config.sampling.model_dump(),
-                "learning rate": f"{config.optimiser.rate:g}, times {config.optimiser.gamma:g} "
-                f"after {config.optimiser.milestones}",
+                "learning rate": _schedule(config.optimiser),
                 "precision": config.compute.precision,
                 "seed": config.seed,
             },
@@ -49,6 +49,13 @@ def model_card(card: Card) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _schedule(optimiser: OptimiserConfig) -> str:
+    warmup = f", after a warm-up of {optimiser.warmup}" if optimiser.warmup else ""
+    if optimiser.schedule == "cosine":
+        return f"{optimiser.rate:g}, half a cosine to 0{warmup}"
+    return f"{optimiser.rate:g}, times {optimiser.gamma:g} after {optimiser.milestones}{warmup}"
 
 
 def _table(title: str, values: dict[str, object]) -> list[str]:

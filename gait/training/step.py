@@ -104,7 +104,7 @@ class Stepper:
         """
         self.network.train()
         for group in self.optimiser.param_groups:
-            group["lr"] = self._config.optimiser.rate_at(iteration)
+            group["lr"] = self._config.optimiser.rate_at(iteration, self._config.iterations)
         self.optimiser.zero_grad(set_to_none=True)
         found = [
             self._backward(batch, len(batches), is_last=batch is batches[-1]) for batch in batches
@@ -149,12 +149,11 @@ class Stepper:
         return self.scaler.get_scale() >= before
 
     def _placed(self, network: TrackletGait) -> TrackletGait:
-        network = network.to(self._processes.device)
-        if self._processes.device.type == "cpu":
-            return network
-        if self._processes.world_size > 1:
+        network, compute = network.to(self._processes.device), self._config.compute
+        is_cpu = self._processes.device.type == "cpu"
+        if self._processes.world_size > 1 and not is_cpu:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        if self._config.compute.channels_last:
+        if compute.channels_last and not (is_cpu and compute.precision == "float32"):
             network.use_channels_last()
         return network
 

@@ -118,7 +118,7 @@ class Trainer:
             times.append(self._clock())
             if stepped.updated:
                 speed = size * count * (len(times) - 1) / max(times[-1] - times[0], 1e-9)
-                rate = self._config.optimiser.rate_at(iteration)
+                rate = self._config.optimiser.rate_at(iteration, self._config.iterations)
                 yield Report(iteration + 1, next_batch, stepped.figures, rate, speed)
                 if self._is_due(iteration + 1):  # evaluating and saving are no training
                     times = deque([self._clock()], maxlen=_SPEED_OVER)

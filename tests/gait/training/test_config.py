@@ -15,7 +15,7 @@ from gait.data.dataset import SequenceKey
 from gait.errors import ConfigError
 from gait.evaluation import PROTOCOLS, evaluate
 from gait.model.trackletgait import BASELINES, VARIANTS
-from gait.training.config import TrainingConfig, differences, load_config
+from gait.training.config import OptimiserConfig, TrainingConfig, differences, load_config
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "gait"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
@@ -41,7 +41,9 @@ def published_names(block: dict[str, Any], prefix: str = "") -> set[str]:
 def test_every_shipped_configuration_loads_under_its_own_name(name: str) -> None:
     config = shipped(name)
     assert config.name == name
-    assert config.optimiser.milestones[-1] < config.iterations
+    optimiser = config.optimiser
+    assert optimiser.schedule == "cosine" or optimiser.milestones[-1] < config.iterations
+    assert optimiser.warmup < config.iterations / 10
     assert TrainingConfig.model_validate_json(config.model_dump_json()) == config
 
 
@@ -143,8 +145,27 @@ def test_settings_that_cannot_be_are_refused_by_their_place(override: str, told:
 
 def test_the_rate_falls_at_the_milestones() -> None:
     optimiser = shipped("trackletgait_gait3d").optimiser
-    rates = [optimiser.rate_at(i) for i in (0, 39_999, 40_000, 80_000, 100_000)]
+    rates = [optimiser.rate_at(i, 120_000) for i in (0, 39_999, 40_000, 80_000, 100_000)]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.001, 0.0001], rel=1e-12)
+
+
+def test_a_cosine_falls_from_the_rate_to_nothing_after_a_warm_up_in_equal_steps() -> None:
+    optimiser = OptimiserConfig(rate=0.2, schedule="cosine", warmup=4)
+    rates = [optimiser.rate_at(i, 100) for i in range(101)]
+    half_cosine = 0.2 * 0.5 * (1 + np.cos(np.pi * np.arange(101) / 100))
+    np.testing.assert_allclose(rates[4:], half_cosine[4:], rtol=1e-12, atol=1e-18)
+    np.testing.assert_allclose(rates[:4] / half_cosine[:4], [0.2, 0.4, 0.6, 0.8], rtol=1e-12)
+    assert OptimiserConfig(rate=0.2, warmup=4).rate_at(1, 100) == pytest.approx(0.08)
+
+
+def test_a_cosine_cannot_be_prolonged() -> None:
+    old, new = shipped("synthgait_nano"), shipped("synthgait_nano", "iterations=9000")
+    assert differences(old, new) == ["iterations: was 2000, now 9000"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_networks_that_ship_are_trained_as_they_are_built(variant: str) -> None:
+    assert shipped(f"synthgait_{variant}").network == VARIANTS[variant]
 
 
 def test_a_resumed_run_may_change_how_long_it_goes_and_where_the_data_lies() -> None:

@@ -78,6 +78,37 @@ def test_half_precision_hardly_changes_the_loss(make_config: MakeConfig) -> None
     assert losses["float16"] == pytest.approx(losses["float32"], rel=0.005)
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_bfloat16_gives_the_gradients_of_float32(
+    channels_last: bool, make_config: MakeConfig
+) -> None:
+    config = make_config()
+    exact = stepper(config)
+    for number in range(8):  # fresh batch norms make chaos of any rounding, float32's too
+        exact([batch(config, number)], 0)
+    rounded = make_config(compute={"precision": "bfloat16", "channels_last": channels_last})
+    steps = stepper(rounded)
+    steps.network.load_state_dict(exact.network.state_dict())
+    one = batch(config, 8)
+    expected = naive_gradients(config, copy.deepcopy(exact.network), one)
+    steps([one], 0)
+    found = {key: p.grad for key, p in steps.network.named_parameters() if p.grad is not None}
+    assert found.keys() == expected.keys()
+    assert {grad.dtype for grad in found.values()} == {torch.float32}
+    a, b = (torch.cat([each[key].flatten() for key in expected]) for each in (found, expected))
+    # a bfloat16 has 8 bits; some 30 layers forward and back leave 5 of them
+    assert (a - b).norm() < 0.1 * b.norm()
+
+
+def test_the_heads_compute_in_float32_under_half_precision(make_config: MakeConfig) -> None:
+    net, one = network(config := make_config()).train(), batch(config, 0)
+    with torch.autocast("cpu", torch.bfloat16):
+        embeddings = net(one.silhouettes.float() / 255)
+        features, logits = net.classify(embeddings)
+    assert {x.dtype for x in (embeddings, features, logits)} == {torch.float32}
+    assert not torch.equal(embeddings, embeddings.bfloat16().float())
+
+
 def test_weights_and_losses_stay_float32_under_half_precision(make_config: MakeConfig) -> None:
     steps = stepper(config := make_config(compute={"precision": "bfloat16"}))
     steps([batch(config, 0)], 0)

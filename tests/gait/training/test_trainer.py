@@ -221,6 +221,17 @@ def test_overflow_without_end_is_told(make_trainer: MakeTrainer) -> None:
         trainer.run()
 
 
+def test_a_bfloat16_run_goes_on_bit_for_bit(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    changes = {
+        "compute": {"precision": "bfloat16"}, "optimiser": {"schedule": "cosine", "warmup": 2},
+    }  # fmt: skip
+    make_trainer("whole", **changes).run()
+    with pytest.raises(Stop):
+        make_trainer("stopped", [StopAfter(4)], **changes).run()
+    make_trainer("stopped", **changes).run()
+    assert curve(tmp_path / "stopped") == curve(tmp_path / "whole")
+
+
 def test_a_float16_run_goes_on_with_its_loss_scale(
     make_trainer: MakeTrainer, tmp_path: Path
 ) -> None:

@@ -18,8 +18,9 @@ from gait.synthetic.skeleton import INDEX
 from gait.synthetic.style import Style
 
 SIDES = ("left", "right")
-LEG_JOINTS: tuple[str, ...] = ("pelvis",) + tuple(
-    f"{joint}_{side}" for side in SIDES for joint in ("hip", "knee", "ankle", "toe")
+LEG_JOINTS: tuple[str, ...] = (
+    "pelvis",
+    *(f"{joint}_{side}" for side in SIDES for joint in ("hip", "knee", "ankle", "toe")),
 )
 LEG_INDICES = np.array([INDEX[name] for name in LEG_JOINTS])
 COLUMN = {name: column for column, name in enumerate(CURVES)}
@@ -35,6 +36,19 @@ _TOE_TIP = np.array([0.075, 0.0, 0.0])
 _CONTACT_SOFTNESS = 0.004
 
 _BEND_SOFTNESS = 3.0
+# How each curve follows the length of the steps, and the effort of somebody who starts or stops:
+# the toes point down by an angle, but a bent leg is shorter by its square, so the foot must flatten
+# sooner than the knee straightens or it would strike the floor.
+_STRIDE_POWER, _EFFORT_POWER = np.zeros(len(CURVES)), np.ones(len(CURVES))
+_EFFORT_POWER[COLUMN["list"]] = 2.0
+for _name, _stride, _effort in (
+    ("hip", 1.0, 1.0),
+    ("knee", 0.3, 0.8),
+    ("foot", 0.6, 2.0),
+    ("toe", 0.6, 2.0),
+):
+    _columns = [COLUMN[f"{_name}_{_side}"] for _side in SIDES]
+    _STRIDE_POWER[_columns], _EFFORT_POWER[_columns] = _stride, _effort
 _GAINS = np.linspace(0.4, 1.6, 9)
 _CYCLE = np.arange(48) / 48
 
@@ -137,18 +151,32 @@ def ground_speed(points: NDArray[np.float64], step: float, axis: int = 0) -> NDA
     return speed
 
 
-def hip_gain(coefficients_CK: NDArray[np.float64], stance: Stance, step_length: float) -> float:
-    """Return the factor of hip flexion that makes steps this long, in lengths of the leg."""
+def strided(
+    values_TC: NDArray[np.float64], gain: float | NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return curve values (T, C) of steps made longer or shorter: the hip most, the foot less."""
+    longer: NDArray[np.float64] = values_TC * gain**_STRIDE_POWER
+    return longer
+
+
+def eased(values_TC: NDArray[np.float64], effort: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return curve values (T, C) at efforts (T,): 0 stands, 1 is as usual, more is a fast walk."""
+    effort = effort[:, None]
+    lively: NDArray[np.float64] = values_TC * np.where(
+        effort < 1, effort**_EFFORT_POWER, effort ** np.minimum(_EFFORT_POWER, 1.0)
+    )
+    return lively
+
+
+def stride_gain(coefficients_CK: NDArray[np.float64], stance: Stance, step_length: float) -> float:
+    """Return the gain for `strided` that makes steps this long, in lengths of the leg."""
     # One extra sample on each side, so that the differences at the seam are central ones.
     cycle = np.concatenate([_CYCLE[-1:] - 1, _CYCLE, 1 + _CYCLE[:1]])
     values = np.tile(basis(cycle) @ coefficients_CK.T, (len(_GAINS), 1))
-    values[:, HIP_COLUMNS] *= np.repeat(_GAINS, len(cycle))[:, None]
+    values = strided(values, np.repeat(_GAINS, len(cycle))[:, None])
     points = feet(leg_rotations(values, stance)).reshape(len(_GAINS), len(cycle), 6, 3)
     speed = ground_speed(points, 1 / len(_CYCLE), axis=1)[:, 1:-1, 0]
     return float(np.interp(step_length, speed.mean(axis=1) / 2, _GAINS))
-
-
-HIP_COLUMNS = [COLUMN["hip_left"], COLUMN["hip_right"]]
 
 
 def _yaw_last(foot: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -21,16 +21,17 @@ from gait.strict import StrictModel
 from gait.synthetic.curves import basis
 from gait.synthetic.legs import (
     COLUMN,
-    HIP_COLUMNS,
     LEG_INDICES,
     SIDES,
     Stance,
+    eased,
     euler,
     feet,
     ground_speed,
-    hip_gain,
     leg_rotations,
     only_forwards,
+    stride_gain,
+    strided,
 )
 from gait.synthetic.paths import Path2D
 from gait.synthetic.skeleton import INDEX, JOINTS, Motion
@@ -120,7 +121,7 @@ class _Walk:
     style: Style
     coefficients_CK: NDArray[np.float64]
     stance: Stance
-    hip_gain: float
+    stride_gain: float
     leg_length_m: float
     path: Path2D
     holds: tuple[_Hold | None, _Hold | None]
@@ -222,7 +223,7 @@ def _drawn(
         style=day,
         coefficients_CK=coefficients,
         stance=stance,
-        hip_gain=hip_gain(coefficients, stance, day.step_length),
+        stride_gain=stride_gain(coefficients, stance, day.step_length),
         leg_length_m=leg_length_m,
         path=path or Path2D.straight(),
         holds=(_held(arms.left, rng), _held(arms.right, rng)),
@@ -311,9 +312,7 @@ def _values(
     phase: NDArray[np.float64], effort: NDArray[np.float64], this: _Walk
 ) -> NDArray[np.float64]:
     """Return the values (T, C) of all curves, degrees; at no effort somebody stands."""
-    values: NDArray[np.float64] = (basis(phase) @ this.coefficients_CK.T) * effort[:, None]
-    values[:, HIP_COLUMNS] *= this.hip_gain
-    return values
+    return eased(strided(basis(phase) @ this.coefficients_CK.T, this.stride_gain), effort)
 
 
 def _pose(time_s: NDArray[np.float64], state: _State, this: _Walk) -> NDArray[np.float64]:
@@ -398,7 +397,8 @@ def _leaking(rate: NDArray[np.float64]) -> NDArray[np.float64]:
 def _lagging(angle: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return an angle (G,) that follows another with a lag, beginning where that begins."""
     kept = np.exp(-1 / (_RATE_HZ * _HEADING_LAG_S))
-    return angle[0] + np.asarray(lfilter([1 - kept], [1, -kept], angle - angle[0]))
+    followed: NDArray[np.float64] = lfilter([1 - kept], [1, -kept], angle - angle[0]) + angle[0]
+    return followed
 
 
 def _read(

@@ -20,6 +20,7 @@ from pipeline.commands.doctor import doctor
 from pipeline.commands.embed import embed
 from pipeline.commands.evaluate import evaluate, results
 from pipeline.commands.process import demo, process
+from pipeline.commands.synth import app as synth
 from pipeline.commands.train import export_authors, train
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.version import __version__
@@ -40,6 +41,7 @@ app.command()(results)
 app.command()(export_authors)
 app.command()(doctor)
 app.add_typer(data, name="data")
+app.add_typer(synth, name="synth")
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

@@ -24,6 +24,7 @@ from gait.model.checkpoint import load_checkpoint, model_hash, save_checkpoint, 
 from gait.model.trackletgait import TrackletGait
 from gait.strict import StrictModel
 from gait.training.config import TrainingConfig
+from gait.training.distillation import TeacherCard
 from gait.training.step import Stepper
 
 MODEL_FILE = "model.safetensors"
@@ -49,6 +50,7 @@ class Card(StrictModel):
         scaler: State of the float16 loss scale; empty without one.
         metrics: The last evaluation, fractions by name; empty before the first.
         model_hash: Of the weights; embeddings compare only if it agrees.
+        teacher: Which network taught this one; None if it learnt from labels alone.
         sha256: Of the files beside this one.
         versions: Of what wrote it.
     """
@@ -62,6 +64,7 @@ class Card(StrictModel):
     scaler: dict[str, float | int] = Field(default={})
     metrics: dict[str, float | None] = Field(default={})
     model_hash: str
+    teacher: TeacherCard | None = None
     sha256: dict[str, str]
     versions: dict[str, str]
 
@@ -157,6 +160,7 @@ def restore(checkpoint: Path, stepper: Stepper) -> Position:
             f"and its subjects, got others ({card.class_num} subjects); the data set changed "
             "since: use another folder for a new run"
         )
+    _check_teacher(stepper, card, checkpoint)
     stepper.network.load_state_dict(model.state_dict())
     momentum = read_momentum(checkpoint, card)
     for key, parameter in stepper.network.named_parameters():
@@ -166,6 +170,16 @@ def restore(checkpoint: Path, stepper: Stepper) -> Position:
         stepper.scaler.load_state_dict(dict(card.scaler))
     metrics = {key: value for key, value in card.metrics.items() if value is not None}
     return Position(card.iteration, card.next_batch, metrics)
+
+
+def _check_teacher(stepper: Stepper, card: Card, checkpoint: Path) -> None:
+    given = stepper.teacher.card.model_hash if stepper.teacher else None
+    wanted = card.teacher.model_hash if card.teacher else None
+    if given != wanted:
+        raise CheckpointError(
+            f"{checkpoint}: expected the teacher this run was begun with (model hash {wanted}), "
+            f"got {given}; give its weights as distillation.teacher"
+        )
 
 
 def load_trained(checkpoint: Path, card: Card) -> TrackletGait:
@@ -211,6 +225,7 @@ def _card(stepper: Stepper, position: Position, config: TrainingConfig, folder: 
         scaler=stepper.scaler.state_dict(),
         metrics=_finite(position.metrics or {}),
         model_hash=model_hash(stepper.network),
+        teacher=stepper.teacher.card if stepper.teacher else None,
         sha256={name: sha256_of(folder / name) for name in (MODEL_FILE, TRAINING_FILE)},
         versions={
             "trackletgait": importlib.metadata.version("trackletgait"),

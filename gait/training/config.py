@@ -66,6 +66,22 @@ class LossesConfig(StrictModel):
     cross_entropy: CrossEntropyConfig = CrossEntropyConfig()
 
 
+class DistillationConfig(StrictModel):
+    """A trained network whose distances the new one imitates (Park et al., 2019).
+
+    On every batch the distances between all pairs of samples, part by part and relative to their
+    mean, are drawn towards the teacher's. The teacher costs a forward pass a batch.
+
+    Attributes:
+        teacher: Its weights, .pt or .safetensors; of any size with as many parts.
+        weight: Of this loss, added to the others. Higher follows the teacher more closely, at the
+            price of listening less to the labels.
+    """
+
+    teacher: str
+    weight: float = Field(default=10.0, gt=0)
+
+
 class OptimiserConfig(StrictModel):
     """Stochastic gradient descent with momentum, in steps of falling size (spec b.6).
 
@@ -167,6 +183,7 @@ class TrainingConfig(StrictModel):
         batch: How many sequences of how many identities.
         augment: How sequences are changed.
         losses: What is minimised.
+        distillation: A teacher; None learns from labels alone.
         optimiser: How.
         iterations: Steps in all. More fit closer, at the price of time.
         compute: Precision, memory format, accumulation.
@@ -184,6 +201,7 @@ class TrainingConfig(StrictModel):
     batch: BatchConfig = BatchConfig()
     augment: AugmentConfig = AugmentConfig()
     losses: LossesConfig = LossesConfig()
+    distillation: DistillationConfig | None = None
     optimiser: OptimiserConfig = OptimiserConfig()
     iterations: int = Field(default=120_000, ge=1)
     compute: ComputeConfig = ComputeConfig()
@@ -210,6 +228,7 @@ _MAY_CHANGE: dict[str, bool | dict[str, bool]] = {
     "evaluation": True,
     "published": True,
     "data": {"path": True, "workers": True, "ahead": True},
+    "distillation": {"teacher": True},  # the card knows which one it was, wherever it lies
 }
 
 

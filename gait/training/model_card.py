@@ -27,6 +27,7 @@ def model_card(card: Card) -> str:
                 "frames": config.sampling.model_dump(),
                 "learning rate": _schedule(config.optimiser),
                 "precision": config.compute.precision,
+                "taught by": _teacher(card),
                 "seed": config.seed,
             },
         ),
@@ -49,6 +50,16 @@ def model_card(card: Card) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _teacher(card: Card) -> str:
+    distillation, teacher = card.config.distillation, card.teacher
+    if distillation is None or teacher is None:
+        return "labels alone"
+    return (
+        f"labels, and {teacher.name} (`{teacher.file}`, sha256 {teacher.sha256[:12]}) by "
+        f"relational distillation, weight {distillation.weight:g}"
+    )
 
 
 def _schedule(optimiser: OptimiserConfig) -> str:

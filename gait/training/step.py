@@ -13,9 +13,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gait.losses.gathered import Gathered, gather
+from gait.losses.relation import RelationLoss
 from gait.model.trackletgait import TrackletGait
 from gait.training.batches import Batch
 from gait.training.config import Precision, TrainingConfig
+from gait.training.distillation import Teacher
 from gait.training.processes import Processes
 
 _DTYPES: dict[Precision, torch.dtype] = {
@@ -72,16 +74,23 @@ class Stepper:
         network: With the weights being trained.
         optimiser: Stochastic gradient descent.
         scaler: Scales the loss of float16; idle otherwise.
+        teacher: The network whose distances are imitated, or None.
     """
 
     def __init__(self, network: TrackletGait, config: TrainingConfig, processes: Processes) -> None:
-        """Take over a network with BNNecks; it is moved to the processes' device."""
+        """Take over a network with BNNecks; it is moved to the processes' device.
+
+        Raises:
+            CheckpointError: The teacher's weights cannot be used.
+            ConfigError: The teacher does not fit the network.
+        """
         self._config, self._processes = config, processes
         self.network = self._placed(network)
         self._forward = self._wrapped()
         self._augment = config.augment.build()
         self._triplet = Gathered(config.losses.triplet.build())
         self._cross_entropy = config.losses.cross_entropy.build()
+        self.teacher, self._relation = self._taught(), RelationLoss()
         settings = config.optimiser
         self.optimiser = torch.optim.SGD(
             self.network.parameters(),
@@ -137,9 +146,24 @@ class Stepper:
         for key, value in cross_entropy.stats.scalars().items():
             # each process has the mean of its own samples
             named[f"class_{key}"] = gather(value.reshape(1)).mean()
-        named = {"loss": named["triplet_loss"] + named["class_loss"], **named}
+        loss, told = triplet.loss + cross_entropy.loss, named["triplet_loss"] + named["class_loss"]
+        if (relation := self._imitation(embeddings_NCP, silhouettes_NTHW)) is not None:
+            loss, told = loss + relation * self._processes.world_size, told + relation.detach()
+            named["relation_loss"] = relation.detach()
+        named = {"loss": told, **named}
         values = torch.stack([value.float() for value in named.values()]).tolist()
-        return triplet.loss + cross_entropy.loss, dict(zip(named, values, strict=True))
+        return loss, dict(zip(named, values, strict=True))
+
+    def _imitation(
+        self, embeddings_NCP: torch.Tensor, silhouettes_NTHW: torch.Tensor
+    ) -> torch.Tensor | None:
+        """Return the weighted loss against the teacher over the whole batch, if there is one."""
+        settings = self._config.distillation
+        if self.teacher is None or settings is None:
+            return None
+        with self._autocast():
+            teacher_NCP = self.teacher(silhouettes_NTHW)
+        return settings.weight * self._relation(gather(embeddings_NCP), gather(teacher_NCP)).loss
 
     def _update(self) -> bool:
         """Step unless float16 overflowed; then only the scale falls (spec b.6)."""
@@ -156,6 +180,12 @@ class Stepper:
         if compute.channels_last and not (is_cpu and compute.precision == "float32"):
             network.use_channels_last()
         return network
+
+    def _taught(self) -> Teacher | None:
+        settings = self._config.distillation
+        if settings is None:
+            return None
+        return Teacher(settings, self._config.network, self._processes.device)
 
     def _wrapped(self) -> Any:
         module: nn.Module = WithNeck(self.network)

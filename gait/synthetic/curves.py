@@ -75,10 +75,10 @@ _SIDED: dict[str, _Points] = {
         (57, 37.1), (62, 34.0), (67, 26.9), (73, 21.6), (82, 17.4), (92, 10.5),
     ),
     "shoulder": ((0, -24), (12, -21), (30, -6), (50, 8), (62, 5), (80, -10)),
-    "elbow": ((0, 18), (12, 19), (30, 29), (50, 44), (60, 42), (80, 27)),
+    "elbow": ((0, 15), (12, 16), (30, 25), (50, 38), (60, 36), (80, 23)),
 }  # fmt: skip
 
-_STANDING_DEG = {"hip": PELVIS_TILT_DEG, "elbow": 18.0}
+_STANDING_DEG = {"hip": PELVIS_TILT_DEG, "elbow": 15.0}
 
 AXIAL: tuple[str, ...] = tuple(_AXIAL)
 SIDED: tuple[str, ...] = tuple(_SIDED)

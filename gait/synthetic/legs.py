@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gait.synthetic.curves import CURVES, basis
+from gait.synthetic.curves import CURVES
 from gait.synthetic.skeleton import INDEX
 from gait.synthetic.style import Style
 
@@ -49,8 +49,6 @@ for _name, _stride, _effort in (
 ):
     _columns = [COLUMN[f"{_name}_{_side}"] for _side in SIDES]
     _STRIDE_POWER[_columns], _EFFORT_POWER[_columns] = _stride, _effort
-_GAINS = np.linspace(0.4, 1.6, 9)
-_CYCLE = np.arange(48) / 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +73,9 @@ class Stance:
 def euler(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return rotations (..., 3, 3) that turn about z, then y, then x by angles (..., 3)."""
     radians = np.radians(degrees)
-    (cx, cy, cz), (sx, sy, sz) = (
-        np.moveaxis(np.cos(radians), -1, 0),
-        np.moveaxis(np.sin(radians), -1, 0),
-    )
+    cos, sin = np.cos(radians), np.sin(radians)
+    cx, cy, cz = cos[..., 0], cos[..., 1], cos[..., 2]
+    sx, sy, sz = sin[..., 0], sin[..., 1], sin[..., 2]
     out = np.empty((*degrees.shape, 3))
     out[..., 0, 0], out[..., 0, 1], out[..., 0, 2] = cy * cz, -cy * sz, sy
     out[..., 1, 0] = cx * sz + sx * sy * cz
@@ -135,20 +132,30 @@ def feet(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack(points, axis=1)
 
 
-def ground_speed(points: NDArray[np.float64], step: float, axis: int = 0) -> NDArray[np.float64]:
-    """Return the velocity (..., 2) forward and to the left that keeps the lowest points in place.
+def ground_speed(
+    points: NDArray[np.float64], phase: NDArray[np.float64], step: float
+) -> NDArray[np.float64]:
+    """Return the velocity (T, 2) forward and to the left that keeps the standing foot in place.
 
     Args:
-        points: From `feet`, shape (..., T, P, 3).
+        points: From `feet`, shape (T, P, 3).
+        phase: Cycles, shape (T,): tells a foot that stands from one that swings low.
         step: Between two frames, in whatever the velocity shall be per.
-        axis: Which axis is time.
     """
     height = points[..., 2] - points[..., 2].min(axis=-1, keepdims=True)
-    weight = np.exp(-height / _CONTACT_SOFTNESS)
+    weight = np.exp(-height / _CONTACT_SOFTNESS) * np.repeat(_standing(phase), 3, axis=1)
     weight /= weight.sum(axis=-1, keepdims=True)
-    velocity = np.gradient(points[..., :2], step, axis=axis)
+    velocity = np.gradient(points[..., :2], step, axis=0)
     speed: NDArray[np.float64] = -(velocity * weight[..., None]).sum(axis=-2)
     return speed
+
+
+def _standing(phase: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how much each foot (T, 2) can bear weight: hardly in the middle of its swing."""
+    own = phase[:, None] + np.array([0.0, 0.5])
+    swinging = np.clip((-0.3 - np.cos(2 * np.pi * (own - 0.3))) / 0.4, 0.0, 1.0)
+    standing: NDArray[np.float64] = 10.0 ** (-4 * swinging)
+    return standing
 
 
 def strided(
@@ -166,17 +173,6 @@ def eased(values_TC: NDArray[np.float64], effort: NDArray[np.float64]) -> NDArra
         effort < 1, effort**_EFFORT_POWER, effort ** np.minimum(_EFFORT_POWER, 1.0)
     )
     return lively
-
-
-def stride_gain(coefficients_CK: NDArray[np.float64], stance: Stance, step_length: float) -> float:
-    """Return the gain for `strided` that makes steps this long, in lengths of the leg."""
-    # One extra sample on each side, so that the differences at the seam are central ones.
-    cycle = np.concatenate([_CYCLE[-1:] - 1, _CYCLE, 1 + _CYCLE[:1]])
-    values = np.tile(basis(cycle) @ coefficients_CK.T, (len(_GAINS), 1))
-    values = strided(values, np.repeat(_GAINS, len(cycle))[:, None])
-    points = feet(leg_rotations(values, stance)).reshape(len(_GAINS), len(cycle), 6, 3)
-    speed = ground_speed(points, 1 / len(_CYCLE), axis=1)[:, 1:-1, 0]
-    return float(np.interp(step_length, speed.mean(axis=1) / 2, _GAINS))
 
 
 def _yaw_last(foot: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ from pydantic import Field
 from scipy.signal import lfilter
 
 from gait.strict import StrictModel
+from gait.synthetic.coordination import coordinated
 from gait.synthetic.curves import basis
 from gait.synthetic.legs import (
     COLUMN,
@@ -30,7 +31,6 @@ from gait.synthetic.legs import (
     ground_speed,
     leg_rotations,
     only_forwards,
-    stride_gain,
     strided,
 )
 from gait.synthetic.paths import Path2D
@@ -216,14 +216,15 @@ def _drawn(
     """Draw all that is chance in a walk; the number of frames has no part in it."""
     speed = float(np.clip(1 + variation.speed * rng.standard_normal(), 0.75, 1.25))
     day = _on_a_day(varied(style, rng, variation.shape), rng, variation, speed)
-    coefficients, stance = day.coefficients(), Stance.of(day)
+    stance = Stance.of(day)
+    coefficients, stride_gain = coordinated(day.coefficients(), stance, day.step_length)
     frequency = np.exp(rng.uniform(np.log(0.04), np.log(0.5), (len(_DRIFTS), 4)))
     size = rng.rayleigh(0.5, frequency.shape)
     return _Walk(
         style=day,
         coefficients_CK=coefficients,
         stance=stance,
-        stride_gain=stride_gain(coefficients, stance, day.step_length),
+        stride_gain=stride_gain,
         leg_length_m=leg_length_m,
         path=path or Path2D.straight(),
         holds=(_held(arms.left, rng), _held(arms.right, rng)),
@@ -281,7 +282,7 @@ def _at(time_s: NDArray[np.float64], this: _Walk) -> _State:
     cycles = this.style.cadence / 120 * share**_MORE_STEPS * (1 + wander * drift[:, 0])
     phase = this.first_phase + _summed(cycles)
     points = feet(leg_rotations(_values(phase, effort, this), this.stance))
-    speed = this.leg_length_m * ground_speed(points, 1 / _RATE_HZ)
+    speed = this.leg_length_m * ground_speed(points, phase, 1 / _RATE_HZ)
     distance = _summed(speed[:, 0])
     sway = _leaking(speed[:, 1])
     heading = _lagging(this.path.heading_at(distance))

@@ -34,7 +34,7 @@ _SPREAD: dict[str, tuple[float, float, float, float]] = {
     "hip": (0.05, 0.012, 1.8, 1.0),
     "adduction": (0.20, 0.020, 0.4, 0.5),
     "rotation": (0.50, 0.030, 1.5, 0.8),
-    "knee": (0.06, 0.012, 1.5, 1.3),
+    "knee": (0.05, 0.012, 1.5, 1.1),
     "foot": (0.09, 0.010, 0.0, 0.3),
     "toe": (0.15, 0.010, 0.0, 0.0),
     "shoulder": (0.38, 0.035, 5.0, 2.0),
@@ -86,13 +86,13 @@ class Style:
     shift: NDArray[np.float64] = field(default_factory=_zeros)
     deviation_deg: NDArray[np.float64] = field(default_factory=_no_deviation)
     bounce_deg: float = 0.0
-    lean_deg: float = 2.5
+    lean_deg: float = 3.5
     side_lean_deg: float = 0.0
     head_forward_deg: float = 8.0
     head_down_deg: float = 3.0
     arm_out_deg: tuple[float, float] = (5.0, 5.0)
-    arm_in_deg: tuple[float, float] = (15.0, 15.0)
-    elbow_deg: tuple[float, float] = (16.0, 16.0)
+    arm_in_deg: tuple[float, float] = (6.0, 6.0)
+    elbow_deg: tuple[float, float] = (13.0, 13.0)
     toe_out_deg: tuple[float, float] = (7.0, 7.0)
 
     def __post_init__(self) -> None:
@@ -122,13 +122,13 @@ class Style:
             shift=shift,
             deviation_deg=deviation,
             bounce_deg=float(rng.normal(0, 2.5)),
-            lean_deg=float(rng.normal(2.5, 2.8)),
+            lean_deg=float(rng.normal(3.5, 2.8)),
             side_lean_deg=float(rng.normal(0, 0.9)),
             head_forward_deg=float(rng.normal(9, 5)),
             head_down_deg=float(rng.normal(4, 6)),
             arm_out_deg=_pair(rng, 5.5, 3.5, low=1.0),
-            arm_in_deg=_pair(rng, 15, 12),
-            elbow_deg=_pair(rng, 17, 8, low=4.0),
+            arm_in_deg=_pair(rng, 6, 9),
+            elbow_deg=_pair(rng, 14, 8, low=3.0),
             toe_out_deg=_pair(rng, 7, 5),
         )
         return _sometimes_rare(style, rng)

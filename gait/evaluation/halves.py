@@ -5,7 +5,7 @@ the first part goes into the gallery and the last part is looked for, among thos
 at the same time:
 
     trial = cut_halves(walks, config)
-    score = judge(trial, gei_l2(trial.probes, trial.gallery), config)
+    score = judge(trial, gei_l2(trial.probe_shapes, trial.gallery_shapes), config)
     score.rank1.value, score.eer.value
 
 Rank-1: share of probes nearer to their own walk than to every other they were in view with; a tie
@@ -16,7 +16,7 @@ are within it. A probe whose walk was in view with no other counts in neither.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ class HalvesConfig(StrictModel):
             price of fewer people.
         window: Silhouettes of one sequence: each part is cut into as many whole ones as it holds,
             as the pipeline does. None takes each part as one sequence.
+        swapped: Whether the last parts are the gallery and the first ones looked for.
         together_s: Least time in seconds that two walks must both be in view to count as two
             people. Higher is safer against tracks that go over to each other, at the price of
             fewer pairs.
@@ -51,6 +52,7 @@ class HalvesConfig(StrictModel):
     gap_s: float = Field(default=1.0, ge=0)
     min_silhouettes: int = Field(default=20, ge=1)
     window: int | None = Field(default=None, ge=1)
+    swapped: bool = False
     together_s: float = Field(default=2.0, ge=0)
     resamples: int = Field(default=2000, ge=1)
     confidence: float = Field(default=0.95, gt=0, lt=1)
@@ -66,6 +68,7 @@ class Walk:
         track: Whose track it is cut from; walks of one track are resampled together.
         silhouettes: Shape (T, 64, 44), uint8.
         times_s: Shape (T,), rising seconds on a clock common to all walks.
+        feet_xy: Shape (T, 2): where the person stood in the picture, in pixels.
         seen_s: When the person was first and last in view.
     """
 
@@ -73,7 +76,24 @@ class Walk:
     track: str
     silhouettes: NDArray[np.uint8]
     times_s: NDArray[np.float64]
+    feet_xy: NDArray[np.float64]
     seen_s: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        lengths = len(self.silhouettes), len(self.times_s), len(self.feet_xy)
+        if len(set(lengths)) != 1:
+            raise ValueError(
+                f"walk {self.name}: expected as many silhouettes as times and feet, got {lengths}"
+            )
+
+    def frames(self, chosen: NDArray[np.bool_]) -> Walk:
+        """Return the same walk with only the chosen silhouettes; `chosen` has shape (T,)."""
+        return replace(
+            self,
+            silhouettes=self.silhouettes[chosen],
+            times_s=self.times_s[chosen],
+            feet_xy=self.feet_xy[chosen],
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,19 +102,29 @@ class HalvesTrial:
 
     Attributes:
         walks: The N walks that are long enough and were in view with another one.
-        gallery: G sequences of silhouettes from the walks' first parts.
+        gallery: G pieces of the walks' first parts.
         gallery_walk: Shape (G,): position of each one's walk.
-        probes: P sequences from the last parts.
+        probes: P pieces of the last parts.
         probe_walk: Shape (P,): position of each one's walk.
         together: Shape (N, N), bool: two different walks were in view at the same time.
     """
 
     walks: tuple[Walk, ...]
-    gallery: tuple[NDArray[np.uint8], ...]
+    gallery: tuple[Walk, ...]
     gallery_walk: NDArray[np.int64]
-    probes: tuple[NDArray[np.uint8], ...]
+    probes: tuple[Walk, ...]
     probe_walk: NDArray[np.int64]
     together: NDArray[np.bool_]
+
+    @property
+    def gallery_shapes(self) -> list[NDArray[np.uint8]]:
+        """The silhouettes of each piece of the gallery."""
+        return [piece.silhouettes for piece in self.gallery]
+
+    @property
+    def probe_shapes(self) -> list[NDArray[np.uint8]]:
+        """The silhouettes of each probe."""
+        return [piece.silhouettes for piece in self.probes]
 
     @property
     def same(self) -> NDArray[np.bool_]:
@@ -132,7 +162,9 @@ def cut_halves(walks: Sequence[Walk], config: HalvesConfig) -> HalvesTrial:
     """Return the trial of some walks; those too short or never in company are left out."""
     parts = [_parts(walk, config) for walk in walks]
     usable = [
-        i for i, both in enumerate(parts) if all(len(p) >= config.min_silhouettes for p in both)
+        i
+        for i, both in enumerate(parts)
+        if all(len(p.times_s) >= config.min_silhouettes for p in both)
     ]
     together = _together([walks[i] for i in usable], config.together_s)
     social = np.flatnonzero(together.any(axis=1)).tolist()
@@ -189,22 +221,24 @@ def gain(
     return _estimate(_mean(better, np.ones((1, len(better))))[0], _mean(better, weights), config)
 
 
-def _parts(walk: Walk, config: HalvesConfig) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the silhouettes of the first and of the last part."""
+def _parts(walk: Walk, config: HalvesConfig) -> tuple[Walk, Walk]:
+    """Return the first and the last part of a walk."""
     if not len(walk.times_s):
-        return walk.silhouettes, walk.silhouettes
+        return walk, walk
     low, high = np.quantile(walk.times_s, [config.share, 1 - config.share])
     middle = (low + high) / 2
-    first = walk.times_s < min(low, middle - config.gap_s / 2)
-    last = walk.times_s >= max(high, middle + config.gap_s / 2)
-    return walk.silhouettes[first], walk.silhouettes[last]
+    first = walk.frames(walk.times_s < min(low, middle - config.gap_s / 2))
+    last = walk.frames(walk.times_s >= max(high, middle + config.gap_s / 2))
+    return (last, first) if config.swapped else (first, last)
 
 
-def _windows(part: NDArray[np.uint8], window: int | None) -> list[NDArray[np.uint8]]:
+def _windows(part: Walk, window: int | None) -> list[Walk]:
     """Return the part cut into whole windows; a part shorter than one stays as it is."""
-    if window is None or len(part) < window:
+    length = len(part.times_s)
+    if window is None or length < window:
         return [part]
-    return [part[at : at + window] for at in range(0, len(part) - window + 1, window)]
+    window_of = np.arange(length) // window
+    return [part.frames(window_of == index) for index in range(length // window)]
 
 
 def _together(walks: Sequence[Walk], together_s: float) -> NDArray[np.bool_]:

@@ -33,6 +33,7 @@ _FORMAT = 1
 _CLOTHES = ((0.15, 0.32), (0.32, 0.5), (0.5, 0.7), (0.7, 0.92))  # chest, hips, thighs, shins
 _LEVELS = 8  # of each channel's histogram
 _LIGHT, _CHROMA = (0, 256), (88, 168)  # ranges of OpenCV's L and a, b; clothes are rarely beyond
+_COLOURS = len(_CLOTHES) * 3 * _LEVELS
 _FEW_PIXELS = 100
 
 
@@ -198,7 +199,7 @@ class _Perception(FileRun):
             track_ids=np.array(columns[0], dtype=np.int64),
             times_s=np.array(columns[1], dtype=np.float64),
             xyxy=np.array(columns[2], dtype=np.float32).reshape(count, 4),
-            colours=np.array(columns[3], dtype=np.float32).reshape(count, -1),
+            colours=np.array(columns[3], dtype=np.float32).reshape(count, _COLOURS),
             silhouettes=silhouettes,
             is_used=is_used,
         )

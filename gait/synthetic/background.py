@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gait.errors import DataError
 from gait.synthetic.camera import Camera
-from gait.synthetic.place import HALF_SIZE_M, Ball, Block, Colour, Light, Place, Post, Shape
+from gait.synthetic.place import Ball, Block, Colour, Light, Place, Post, Shape
 from gait.synthetic.surfaces import Texture, ground_colour, leaf_colour, wall_colour
 
 Plane = NDArray[np.float32]
@@ -181,7 +181,7 @@ class _Trace:
 
     def _wall(self, axis: int, side: int, colours: Plane, depth: Plane) -> None:
         place, other = self._place, 1 - axis
-        at = np.float32((place.x, place.y)[axis] + side * HALF_SIZE_M)
+        at = np.float32((place.x, place.y)[axis] + side * place.half_size)
         along = self._rays[..., axis]
         towards = along * side > 1e-4
         t = np.where(towards, (at - self._origin[axis]) / np.where(towards, along, 1), _FAR)

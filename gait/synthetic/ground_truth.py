@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -204,14 +203,3 @@ def tight_box(mask: NDArray[np.bool_]) -> Box | None:
         return None
     left, top = int(columns[0]), int(rows[0])
     return left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1
-
-
-def runs_of_presence(frames: Sequence[int], longest_gap: int) -> list[tuple[int, int]]:
-    """Return first and last of each run of `frames` (rising) without a gap above `longest_gap`."""
-    runs: list[tuple[int, int]] = []
-    for frame in frames:
-        if runs and frame - runs[-1][1] <= longest_gap:
-            runs[-1] = runs[-1][0], frame
-        else:
-            runs.append((frame, frame))
-    return runs

@@ -5,14 +5,12 @@ Axes: x and y over the ground, z up, metres.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
-
-HALF_SIZE_M = 16.0
-"""From the middle of a place to its walls."""
 
 Colour = tuple[float, float, float]
 """Blue, green, red in 0..1."""
@@ -21,6 +19,7 @@ _WOOD: Colour = (0.26, 0.38, 0.52)
 _STEEL: Colour = (0.36, 0.35, 0.33)
 _CONCRETE: Colour = (0.60, 0.63, 0.65)
 _LEAVES: Colour = (0.17, 0.36, 0.24)
+_FROM_CAMERA_M = 4.5
 
 
 class Paving(IntEnum):
@@ -114,6 +113,7 @@ class Place:
     Attributes:
         x: Of its middle.
         y: Of its middle.
+        half_size: From its middle to its walls.
         light: Its light.
         things: What stands there.
         paving: What its ground is made of.
@@ -125,6 +125,7 @@ class Place:
 
     x: float
     y: float
+    half_size: float
     light: Light
     things: tuple[Thing, ...]
     paving: Paving
@@ -134,13 +135,23 @@ class Place:
     texture_seed: int
 
 
-def draw_place(x: float, y: float, rng: np.random.Generator, *, furnished: bool = True) -> Place:
+def draw_place(
+    x: float,
+    y: float,
+    half_size: float,
+    rng: np.random.Generator,
+    *,
+    clear: Sequence[tuple[float, float]] = (),
+    furnished: bool = True,
+) -> Place:
     """Return a place drawn at random around (x, y).
 
     Args:
         x: Of its middle, metres.
         y: Of its middle, metres.
+        half_size: From its middle to its walls, metres.
         rng: Draws it.
+        clear: Points where cameras are: nothing stands near below them.
         furnished: Whether things stand there; on a real background there must not be any.
     """
     paving = Paving(int(rng.integers(len(Paving))))
@@ -150,7 +161,12 @@ def draw_place(x: float, y: float, rng: np.random.Generator, *, furnished: bool 
     height, seed = float(rng.uniform(5.5, 9.0)), int(rng.integers(2**31))
     ground = _ground_colour(paving, rng)
     things = _draw_things(x, y, rng) if furnished else ()
-    return Place(x, y, light, things, paving, ground, walls, height, seed)
+    kept = tuple(each for each in things if all(_is_far(each, *point) for point in clear))
+    return Place(x, y, half_size, light, kept, paving, ground, walls, height, seed)
+
+
+def _is_far(thing: Thing, x: float, y: float) -> bool:
+    return bool(np.hypot(thing.x - x, thing.y - y) > _FROM_CAMERA_M)
 
 
 def _draw_light(rng: np.random.Generator) -> Light:

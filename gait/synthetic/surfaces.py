@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gait.synthetic.place import HALF_SIZE_M, Colour, Paving, Place
+from gait.synthetic.place import Colour, Paving, Place
 
 Plane = NDArray[np.float32]
 
@@ -91,7 +91,7 @@ def _with_lines(place: Place, texture: Texture, x: Plane, y: Plane, colours: Pla
 
 
 def _with_grass(place: Place, texture: Texture, x: Plane, y: Plane, colours: Plane) -> Plane:
-    edge = HALF_SIZE_M - np.maximum(np.abs(x - place.x), np.abs(y - place.y))
+    edge = place.half_size - np.maximum(np.abs(x - place.x), np.abs(y - place.y))
     blades = 0.25 * texture.smooth(x * 23, y * 23) + 0.15 * texture.smooth(x * 3, y * 3)
     grass = np.array(_GRASS, dtype=np.float32) * (1 + blades)[..., None]
     kerb = np.array((0.62, 0.63, 0.64), dtype=np.float32)

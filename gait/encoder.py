@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gait.model.card import card_path
 from gait.model.checkpoint import load_checkpoint, model_hash
 from gait.model.trackletgait import VARIANTS, TrackletGait
 from gait.silhouette import to_model_input
@@ -84,8 +85,10 @@ class Encoder:
             ValueError: `device` is not on this machine.
         """
         loaded = load_checkpoint(path)
+        card = card_path(loaded.path).with_suffix(".md")
         description = (
             f"TrackletGait {loaded.variant}, {loaded.path.name} (sha256 {loaded.sha256[:12]})"
+            + (f", card {card.name}" if card.is_file() else "")
         )
         return cls(
             loaded.model, description=description, is_trained=True, device=device, dtype=dtype

@@ -21,7 +21,7 @@ from pipeline.commands.embed import embed
 from pipeline.commands.evaluate import evaluate, results
 from pipeline.commands.process import demo, process
 from pipeline.commands.synth import app as synth
-from pipeline.commands.train import export_authors, train
+from pipeline.commands.train import export_authors, export_weights, train
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.version import __version__
 
@@ -38,6 +38,7 @@ app.command()(embed)
 app.command()(train)
 app.command("eval")(evaluate)
 app.command()(results)
+app.command()(export_weights)
 app.command()(export_authors)
 app.command()(doctor)
 app.add_typer(data, name="data")

@@ -115,6 +115,30 @@ def _models() -> Iterator[Finding]:
             yield Finding(f"model {name}", "problem", str(error))
         else:
             yield Finding(f"model {name}", "ok", f"{path.stat().st_size / 1e6:.1f} MB, intact")
+    yield _default_encoder()
+
+
+def _default_encoder() -> Finding:
+    """Say which network recognises people when nothing is configured."""
+    from gait.errors import CheckpointError
+    from pipeline.errors import ModelError
+    from pipeline.stages.encode import RANDOM, read_card
+    from pipeline.weights import DEFAULT_ENCODER, encoder_file
+
+    if DEFAULT_ENCODER == RANDOM:
+        return Finding("encoder", "absent", "no trained weights: give encoder.weights")
+    try:
+        card = read_card(DEFAULT_ENCODER)
+    except (CheckpointError, ModelError) as error:
+        return Finding("encoder", "problem", str(error))
+    if card is None or card.threshold is None:
+        return Finding("encoder", "problem", f"{DEFAULT_ENCODER} has no card with a threshold")
+    return Finding(
+        "encoder",
+        "ok",
+        f"{DEFAULT_ENCODER} (sha256 {card.sha256[:12]}), threshold {card.threshold:g}, card "
+        f"{encoder_file(DEFAULT_ENCODER).with_suffix('.md')}",
+    )
 
 
 def name_clashes() -> Iterator[Finding]:

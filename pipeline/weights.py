@@ -15,7 +15,7 @@ MODELS_FOLDER = Path(__file__).parent / "models"
 
 @dataclass(frozen=True, slots=True)
 class BundledModel:
-    """A model file in `pipeline/models`; NOTICE.md there says where it comes from.
+    """A model file in `pipeline/models`; NOTICE.md there, or a card beside it, says what it is.
 
     Attributes:
         file: Name in the folder.
@@ -36,6 +36,21 @@ BUNDLED: dict[str, BundledModel] = {
         "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
     ),
 }
+
+
+ENCODERS = tuple(name for name in BUNDLED if name.startswith("trackletgait-"))
+"""Those that turn walks into embeddings; each has a model card, .md and .json, beside it."""
+
+DEFAULT_ENCODER = "trackletgait-nano" if "trackletgait-nano" in BUNDLED else "random"
+
+
+def encoder_file(weights: str) -> Path:
+    """Return the file of an encoder given by bundled name or by path, which need not exist.
+
+    Raises:
+        ModelError: A bundled file is missing or damaged.
+    """
+    return _intact(weights) if weights in ENCODERS else Path(weights).expanduser()
 
 
 def resolve(model: str) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
+import json
 import os
 import pickle
 from collections import OrderedDict
@@ -92,19 +93,52 @@ def save_checkpoint(model: TrackletGait, path: str | Path) -> None:
     Raises:
         CheckpointError: The file cannot be written.
     """
+    class_num = model.BNNecks.fc_bin.shape[2] if model.BNNecks else 0
+    _write(model.state_dict(), model.config, class_num, Path(path))
+
+
+def save_weights(model: TrackletGait, path: str | Path, *, half: bool) -> None:
+    """Write what inference reads of a network, without BNNecks; the same bytes every time.
+
+    Args:
+        model: The network.
+        path: A `.safetensors` file.
+        half: Store convolutions and linear maps in float16, half as large; batch norms and biases
+            stay float32, for variances may lie beyond float16. Loading makes all of it float32.
+
+    Raises:
+        CheckpointError: The file cannot be written, or a weight is too large for float16.
+    """
+    path = Path(path)
+    weights = {k: v for k, v in model.state_dict().items() if not k.startswith(_NECK)}
+    if half:
+        weights = {k: v.half() if v.ndim > 1 else v for k, v in weights.items()}
+    _check_values(weights, path)
+    _write(weights, model.config, 0, path)
+
+
+def _write(weights: Weights, config: TrackletGaitConfig, class_num: int, path: Path) -> None:
     from safetensors.torch import save
 
     metadata = {
         "format": FORMAT,
-        "variant": model.config.name,
-        "network": model.config.model_dump_json(),
-        "class_num": str(model.BNNecks.fc_bin.shape[2] if model.BNNecks else 0),
+        "variant": config.name,
+        "network": config.model_dump_json(),
+        "class_num": str(class_num),
         "trackletgait": importlib.metadata.version("trackletgait"),
         "torch": torch.__version__,
     }
-    weights = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
-    with _whole_or_nothing(Path(path)) as partial:
-        partial.write_bytes(save(weights, metadata))
+    on_host = {key: value.cpu().contiguous() for key, value in weights.items()}
+    with _whole_or_nothing(path) as partial:
+        partial.write_bytes(_in_order(save(on_host, metadata)))
+
+
+def _in_order(file: bytes) -> bytes:
+    """Return a safetensors file with its header's keys sorted; the library leaves it to chance."""
+    size = int.from_bytes(file[:8], "little")
+    header = json.dumps(json.loads(file[8 : 8 + size]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)  # the format aligns the tensors
+    return len(header).to_bytes(8, "little") + header + file[8 + size :]
 
 
 def export_authors(

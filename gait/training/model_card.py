@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from gait.model.card import WeightsCard
 from gait.training.checkpoints import MODEL_FILE, Card
-from gait.training.config import OptimiserConfig
+from gait.training.config import OptimiserConfig, TrainingConfig
+
+_WHAT = (
+    "A network that turns a sequence of silhouettes (64 x 44, one person walking) into an "
+    "embedding of 16 parts; people are compared by the mean over the parts of Euclidean distances."
+)
+_LIMITS = (
+    "* Figures hold for the data named above. Other cameras, clothes, crowds and silhouettes of "
+    "another segmenter do worse; measure before relying on it.",
+    "* It answers with a nearest neighbour even when nobody of the gallery is in the picture; "
+    "choose a threshold from open-set figures (`trackletgait eval`).",
+    "* Gait identifies people without their doing anything. Get their consent or another legal "
+    "basis before enrolling anybody.",
+)
 
 
 def model_card(card: Card) -> str:
@@ -12,9 +28,7 @@ def model_card(card: Card) -> str:
     lines = [
         f"# {card.name}, {card.iteration} iterations",
         "",
-        "A network that turns a sequence of silhouettes (64 x 44, one person walking) into an "
-        "embedding of 16 parts; people are compared by the mean over the parts of Euclidean "
-        "distances.",
+        _WHAT,
         "",
         *_table("Network", config.network.model_dump()),
         *_table(
@@ -23,12 +37,8 @@ def model_card(card: Card) -> str:
                 "data set": config.data.dataset or "own data",
                 "training subjects": card.class_num,
                 "iterations": f"{card.iteration} of {config.iterations}",
-                "batch": f"{config.batch.num_ids} subjects x {config.batch.per_id} sequences",
-                "frames": config.sampling.model_dump(),
-                "learning rate": _schedule(config.optimiser),
-                "precision": config.compute.precision,
-                "taught by": _teacher(card),
-                "seed": config.seed,
+                "taught by": told_teacher(card) or "labels alone",
+                **_settings(config),
             },
         ),
         *_metrics(card),
@@ -40,22 +50,79 @@ def model_card(card: Card) -> str:
         "",
         "## Limits",
         "",
-        "* Figures hold for the data set above. Other cameras, clothes, crowds and silhouettes of "
-        "another segmenter do worse; measure before relying on it.",
-        "* It answers with a nearest neighbour even when nobody of the gallery is in the picture; "
-        "choose a threshold from open-set figures (`trackletgait eval`).",
-        "* Gait identifies people without their doing anything. Get their consent or another legal "
-        "basis before enrolling anybody; benchmark data sets allow research use only, and so may "
-        "weights made of them.",
+        *_LIMITS,
+        "* Benchmark data sets allow research use only, and so may weights made of them.",
         "",
     ]
     return "\n".join(lines)
 
 
-def _teacher(card: Card) -> str:
+def weights_card_text(card: WeightsCard, file: str) -> str:
+    """Return the card of weights that ship, in Markdown; `file` is the weights' name."""
+    config = TrainingConfig.model_validate(card.training)
+    lines = [
+        f"# {card.name}",
+        "",
+        _WHAT,
+        "",
+        *_table("Network", config.network.model_dump()),
+        *_table(
+            "Training",
+            {
+                "data": card.data,
+                "training subjects": card.class_num,
+                "iterations": f"{card.iterations} of {config.iterations}",
+                "taught by": card.teacher or "labels alone",
+                **_settings(config),
+            },
+        ),
+        *(line for title, each in card.figures.items() for line in _table(title, _percent(each))),
+        *([] if card.figures else ["## Figures", "", "Not evaluated.", ""]),
+        "## Threshold",
+        "",
+        _threshold(card),
+        "",
+        "## Files",
+        "",
+        f"* SHA-256 of `{file}`: `{card.sha256}`",
+        f"* stored in {card.precision}, computed in float32",
+        f"* model hash (embeddings compare only if it agrees): `{card.model_hash}`",
+        f"* trained by {', '.join(f'{name} {each}' for name, each in card.versions.items())}",
+        "",
+        "## Intended use and limits",
+        "",
+        "* Meant for telling apart and finding again people who walk through fixed cameras, with a "
+        "person who looks at the evidence before anything is decided. Not meant for decisions "
+        "about anybody without that, nor for identifying people without a legal basis.",
+        *_LIMITS,
+        "* Nobody has measured differences between groups of people (age, sex, disability).",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _settings(config: TrainingConfig) -> dict[str, object]:
+    return {
+        "batch": f"{config.batch.num_ids} subjects x {config.batch.per_id} sequences",
+        "frames": config.sampling.model_dump(),
+        "learning rate": _schedule(config.optimiser),
+        "precision": config.compute.precision,
+        "seed": config.seed,
+    }
+
+
+def _threshold(card: WeightsCard) -> str:
+    if card.threshold is None:
+        return "None was measured: `gallery.threshold` must be given."
+    source = f", {card.threshold_source}" if card.threshold_source else ""
+    return f"Two walks are taken for one person's up to a distance of {card.threshold:g}{source}."
+
+
+def told_teacher(card: Card) -> str | None:
+    """Return who taught the network of a checkpoint besides the labels, in words."""
     distillation, teacher = card.config.distillation, card.teacher
     if distillation is None or teacher is None:
-        return "labels alone"
+        return None
     return (
         f"labels, and {teacher.name} (`{teacher.file}`, sha256 {teacher.sha256[:12]}) by "
         f"relational distillation, weight {distillation.weight:g}"
@@ -78,8 +145,10 @@ def _metrics(card: Card) -> list[str]:
     if not card.metrics:
         return ["## Figures", "", "Not evaluated.", ""]
     protocol = card.config.evaluation.protocol or "unknown protocol"
-    told = {
-        key: "none" if value is None else f"{100 * value:.2f} %"
-        for key, value in card.metrics.items()
+    return _table(f"Figures ({protocol}, float32)", _percent(card.metrics))
+
+
+def _percent(metrics: Mapping[str, float | None]) -> dict[str, object]:
+    return {
+        key: "none" if value is None else f"{100 * value:.2f} %" for key, value in metrics.items()
     }
-    return _table(f"Figures ({protocol}, float32)", dict(told))

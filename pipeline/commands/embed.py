@@ -18,7 +18,8 @@ from rich.markup import escape
 from rich.progress import track
 
 from gait.errors import GaitError
-from pipeline.errors import OutputError
+from pipeline.errors import ModelError, OutputError
+from pipeline.weights import encoder_file
 
 if TYPE_CHECKING:
     from gait.encoder import Encoder
@@ -52,7 +53,10 @@ def embed(
     ],
     weights: Annotated[
         Path,
-        typer.Option(help="Weights: an authors' checkpoint (.pt) or ours (.safetensors)."),
+        typer.Option(
+            help="Weights: a bundled network by name, ours (.safetensors) or an authors' "
+            "checkpoint (.pt)."
+        ),
     ],
     out: Annotated[
         Path, typer.Option(help="File to write: `embeddings` (N, 256, 16) float32 and `names`.")
@@ -73,7 +77,7 @@ def embed(
         compute = np.float64 if dtype is Dtype.FLOAT64 else np.float32
         from gait.encoder import Encoder  # torch takes a second: not for `--help`
 
-        encoder = Encoder.from_weights(weights, device=device, dtype=compute)
+        encoder = Encoder.from_weights(encoder_file(str(weights)), device=device, dtype=compute)
         console.print(f"Encoder: {escape(encoder.description)}", soft_wrap=True)
         done = _embed_all(encoder, _with_progress(inputs, errors), console)
         if done.names:
@@ -81,7 +85,7 @@ def embed(
             console.print(
                 f"Wrote {len(done.names)} embeddings to {escape(str(out))}", soft_wrap=True
             )
-    except (GaitError, OutputError) as error:
+    except (GaitError, ModelError, OutputError) as error:
         errors.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(1) from error
     for failure in done.failures:

@@ -34,6 +34,7 @@ from pipeline.commands.evaluation_tables import (
     print_evaluation,
     print_results,
 )
+from pipeline.weights import encoder_file
 
 if TYPE_CHECKING:  # torch takes a second: not for `--help`
     from gait.training.config import TrainingConfig
@@ -78,8 +79,9 @@ def evaluate(
         Path | None,
         typer.Argument(
             metavar="CONFIG_OR_WEIGHTS",
-            help="Weights: an authors' checkpoint (.pt), ours (.safetensors) or the folder of a "
-            "run. Or a training configuration (.yaml): then the newest checkpoint in runs/NAME. "
+            help="Weights: a bundled network by name, an authors' checkpoint (.pt), ours "
+            "(.safetensors) or the folder of a run. Or a training configuration (.yaml): then the "
+            "newest checkpoint in runs/NAME. "
             "Configuration and run give name, data, partition and protocol.",
         ),
     ] = None,
@@ -296,7 +298,7 @@ def _embedded(job: _Job, folder: Path, errors: Console) -> tuple[Features, froze
         errors.print(f"{missing} of {len(split.test)} test subjects are not in {job.data}")
     from gait.encoder import Encoder
 
-    encoder = Encoder.from_weights(job.weights, device=job.device)
+    encoder = Encoder.from_weights(encoder_file(str(job.weights)), device=job.device)
     errors.print(f"Encoder: {escape(encoder.description)}", soft_wrap=True)
     tests = dataset.select(split.test)
     with embedding_progress(errors) as progress:

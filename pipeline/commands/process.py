@@ -108,7 +108,9 @@ def _process(inputs: list[str], config: Path | None, out: Path, overrides: list[
         bars = _Bars(console)
         run = FileRun(inputs, out=out, config=settings, command=sys.argv, on_progress=bars.update)
     encoder = run.pipeline.encoder
-    if not encoder.is_trained:
+    if encoder.is_trained:
+        console.print(f"Encoder: {escape(encoder.description)}", soft_wrap=True, highlight=False)
+    else:
         _warn_untrained(console)
     with bars, _ctrl_c(run, console):
         sightings = list(run.sightings())

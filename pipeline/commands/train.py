@@ -35,6 +35,40 @@ def train(
     run_training(config, overrides or [], out, device=device, tensorboard=tensorboard)
 
 
+def export_weights(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Folder of a run (its newest checkpoint) or of a checkpoint.")
+    ],
+    out: Annotated[Path, typer.Argument(help="File to write, NAME.safetensors.")],
+    half: Annotated[
+        bool, typer.Option("--half/--full", help="Store float16, half as large, or float32.")
+    ] = True,
+    data: Annotated[
+        str | None, typer.Option(help="For the card: what it was trained with, recipe and seed.")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, help="Largest distance at which two walks are one person's."),
+    ] = None,
+    threshold_source: Annotated[
+        str, typer.Option(help="For the card: how the threshold was found.")
+    ] = "",
+    figures: Annotated[
+        list[Path] | None,
+        typer.Option(help="For the card: evaluation.json of `trackletgait eval`, repeatable."),
+    ] = None,
+) -> None:
+    """Write the weights of a run as they ship: without the training head, with a model card.
+
+    The pipeline reads the threshold from the card (NAME.json) beside the weights. The same
+    checkpoint gives the same bytes: give the command again to complete the card.
+    """
+    from pipeline.commands.train_run import run_export_weights
+
+    told = {"data": data, "threshold": threshold, "threshold_source": threshold_source}
+    run_export_weights(checkpoint, out, figures or [], half=half, **told)
+
+
 def export_authors(
     checkpoint: Annotated[
         Path, typer.Argument(help="Folder of a checkpoint, as runs/NAME/checkpoints/00060000.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,11 +21,12 @@ from rich.progress import (
 from gait.data.atomic import write_atomically
 from gait.evaluation import Evaluation
 from gait.model.checkpoint import export_authors as write_authors
-from gait.training.checkpoints import read_card, to_authors
+from gait.training.checkpoints import Checkpoints, read_card, to_authors
 from gait.training.config import TrainingConfig, load_config
 from gait.training.model_card import model_card
 from gait.training.observers import Observer, Report, TensorBoard
 from gait.training.processes import Processes, joined
+from gait.training.shipping import Told, read_figures, ship
 from gait.training.trainer import CHECKPOINTS, Trainer
 
 logger = logging.getLogger("gait.training")
@@ -53,6 +55,21 @@ def run_training(
         trainer.run()
     if processes.is_first:
         Console().print(f"Checkpoints: {escape(str(folder / CHECKPOINTS))}", soft_wrap=True)
+
+
+def run_export_weights(
+    checkpoint: Path, out: Path, figures: Sequence[Path], *, half: bool, **told: Any
+) -> None:
+    """Write weights as they ship; see `pipeline.commands.train.export_weights`."""
+    newest = Checkpoints(checkpoint / CHECKPOINTS).newest() or checkpoint
+    card = ship(newest, out, Told(figures=read_figures(figures), **told), half=half)
+    console = Console(highlight=False)
+    console.print(
+        f"Wrote {escape(str(out))} ({out.stat().st_size / 1e6:.1f} MB, {card.precision}) and its "
+        f"card {escape(out.with_suffix('.md').name)} and .json",
+        soft_wrap=True,
+    )
+    console.print(f"sha256 {card.sha256}", soft_wrap=True)
 
 
 def run_export(checkpoint: Path, out: Path | None) -> None:

@@ -6,41 +6,52 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from gait.model.card import WeightsCard, read_weights_card
 from gait.strict import StrictModel
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ModelError
+from pipeline.weights import DEFAULT_ENCODER, encoder_file, sha256_of
 
 if TYPE_CHECKING:
     from gait.encoder import Encoder
 
+RANDOM = "random"
 
-UNTRAINED_THRESHOLDS = {"small": 0.0178, "standard": 0.0241}
+UNTRAINED_THRESHOLDS = {"nano": 0.0293, "small": 0.0178, "standard": 0.0241}
 """Distances at which the random networks of seed 0 err equally often both ways on the sample clip
-(some 40 % each: they are no use beyond showing the road); from scripts/threshold.py."""
+(35 to 45 % each: they are no use beyond showing the road); from scripts/threshold.py."""
 
 
 class EncoderConfig(StrictModel):
     """Which network turns tracklets into embeddings.
 
     Attributes:
-        weights: An authors' checkpoint (.pt) or one of ours (.safetensors); the variant is read
-            off it. None runs a network with fixed random weights: it shows the road, it does not
-            recognise people.
-        variant: Size of the random network when there are no weights.
+        weights: A bundled network by name ("trackletgait-nano"), or a file: ours (.safetensors)
+            or an authors' checkpoint (.pt); the variant is read off it. "random" or null runs a
+            network with fixed random weights: it shows the road, it does not recognise people.
+        variant: Size of the random network.
         seed: Seed of the random network.
         device: "auto", "cpu" or "cuda:N".
         threads: Cores one embedding may use on the CPU; None leaves it to torch.
     """
 
-    weights: str | None = None
-    variant: Literal["standard", "small"] = "small"
+    weights: str | None = DEFAULT_ENCODER
+    variant: Literal["standard", "small", "nano"] = "small"
     seed: int = 0
     device: str = "auto"
     threads: int | None = Field(default=None, ge=1)
 
     @property
     def threshold(self) -> float | None:
-        """The distance that separates people, None when nobody has measured it."""
-        return UNTRAINED_THRESHOLDS[self.variant] if self.weights is None else None
+        """The distance that separates people, None when nobody has measured it.
+
+        Raises:
+            CheckpointError: The weights' card is damaged.
+            ModelError: A bundled file is missing or damaged, or the card is of another file.
+        """
+        if self.weights in (None, RANDOM):
+            return UNTRAINED_THRESHOLDS[self.variant]
+        card = read_card(self.weights)
+        return None if card is None else card.threshold
 
     def build(self) -> Encoder:
         """Load the weights, or draw random ones.
@@ -48,6 +59,7 @@ class EncoderConfig(StrictModel):
         Raises:
             CheckpointError: The weights cannot be used.
             ConfigError: There is no such device.
+            ModelError: A bundled file is missing or damaged.
         """
         import torch
 
@@ -56,8 +68,26 @@ class EncoderConfig(StrictModel):
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         try:
-            if self.weights is None:
+            if self.weights in (None, RANDOM):
                 return Encoder.random(self.variant, self.seed, device=self.device)
-            return Encoder.from_weights(self.weights, device=self.device)
+            return Encoder.from_weights(encoder_file(self.weights), device=self.device)
         except ValueError as error:
             raise ConfigError(f"encoder: {error}") from error
+
+
+def read_card(weights: str) -> WeightsCard | None:
+    """Return the card of an encoder given by bundled name or by path; None without one.
+
+    Raises:
+        CheckpointError: It is damaged.
+        ModelError: A bundled file is missing or damaged, or the card is of another file.
+    """
+    path = encoder_file(weights)
+    card = read_weights_card(path)
+    if card is not None and card.sha256 != sha256_of(path):
+        raise ModelError(
+            f"model {weights}: the card {path.stem}.json is of other weights (sha256 "
+            f"{card.sha256[:12]}...), so its threshold does not hold; export the weights again "
+            "with their card, or remove it"
+        )
+    return card

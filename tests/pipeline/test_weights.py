@@ -8,7 +8,8 @@ import pytest
 
 from pipeline import weights
 from pipeline.errors import ModelError
-from pipeline.weights import BUNDLED, MODELS_FOLDER, resolve, sha256_of
+from pipeline.stages.encode import read_card
+from pipeline.weights import BUNDLED, ENCODERS, MODELS_FOLDER, encoder_file, resolve, sha256_of
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -16,11 +17,26 @@ def test_a_bundled_model_resolves_to_a_file_of_the_stated_hash(name: str) -> Non
     assert sha256_of(resolve(name)) == BUNDLED[name].sha256
 
 
-def test_every_bundled_model_and_its_hash_are_in_the_notice() -> None:
+def test_every_bundled_model_and_its_hash_are_in_the_notice_or_on_a_card() -> None:
     notice = (MODELS_FOLDER / "NOTICE.md").read_text(encoding="utf-8")
-    for model in BUNDLED.values():
-        assert model.file in notice
-        assert model.sha256 in notice
+    for name, model in BUNDLED.items():
+        card = (MODELS_FOLDER / model.file).with_suffix(".md")
+        told = card.read_text(encoding="utf-8") if name in ENCODERS else notice
+        assert model.file in told
+        assert model.sha256 in told
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_bundled_encoder_has_a_card_with_a_threshold_and_figures(name: str) -> None:
+    card = read_card(name)
+    assert card is not None
+    assert card.threshold is not None
+    assert card.figures
+
+
+def test_encoders_are_found_by_name_or_path(tmp_path: Path) -> None:
+    assert encoder_file(str(tmp_path / "mine.pt")) == tmp_path / "mine.pt"
+    assert all(encoder_file(name).parent == MODELS_FOLDER for name in ENCODERS)
 
 
 def test_a_path_resolves_to_itself(tmp_path: Path) -> None:

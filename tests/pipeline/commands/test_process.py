@@ -100,19 +100,29 @@ def test_the_annotated_video_shows_every_frame_at_its_time(results):
     np.testing.assert_allclose(times, np.arange(45) / 10, atol=0.002)
 
 
-def test_the_run_says_how_it_was_made_and_that_the_encoder_is_untrained(results):
+def test_the_run_says_how_it_was_made_and_with_which_encoder(results):
     out, printed = results
     run = json.loads((out / "run.json").read_text())
     assert run["status"] == "finished"
-    assert run["encoder_is_trained"] is False
+    assert run["encoder_is_trained"] == (run["config"]["encoder"]["weights"] != "random")
     assert run["config"]["read"]["max_frames"] == 45
     assert {m["role"] for m in run["models"]} == {"detector", "segmenter", "encoder"}
     assert all(m["sha256"] for m in run["models"])
     stages = {s["name"]: s for s in run["stages"]}
     assert stages["detect"]["items"] == 45
     assert stages["segment"]["items_per_s"] > 0
-    assert "no trained encoder" in printed
+    assert f"Encoder: {run['encoder']}" in printed.replace("\n", "")
     assert str(out / "report.html") in printed.replace("\n", "")
+
+
+def test_an_untrained_encoder_is_announced_loudly(run, tmp_path):
+    args = ("--max-frames", "2", "--set", "encoder.weights=null", "--set", "output.video=false")
+    code, printed = run("process", sample_path(), *args, "--out", tmp_path / "out")
+    assert code == 0
+    assert "no trained encoder" in printed
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["encoder_is_trained"] is False
+    assert "UNTRAINED" in record["encoder"]
 
 
 def test_the_same_file_gives_the_same_sightings_again(results, run, tmp_path):

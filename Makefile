@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 READY  := $(VENV)/.ready
-.PHONY: help setup demo test test-all check fix bench bench-train clean
+.PHONY: help setup demo test test-all check fix bench bench-train eval-real clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ bench: $(READY)  ## measure, and rewrite docs/benchmarks.md
 
 bench-train: $(READY)  ## measure training against the naive way, and rewrite its page
 	$(BIN)/python scripts/bench_train.py
+
+eval-real: $(READY)  ## can it tell real people apart? rewrites the tables of docs/real-video.md
+	$(BIN)/python scripts/eval_real.py $(VIDEO) --page docs/real-video.md
 
 clean:  ## remove the environment and all results
 	rm -rf $(VENV) demo-results *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from gait.silhouette import to_model_input
 
+_NOTHING = 1e-12  # two black shapes have nothing in common
+
 Shapes = Sequence[NDArray[np.uint8]]
 """Sequences of silhouettes, each (T, 64, 44) or (T, 64, 64), which is cut; T may differ."""
 
@@ -42,7 +44,6 @@ def gei_iou(probes: Shapes, gallery: Shapes) -> NDArray[np.float64]:
     each pixel; of black and white shapes these are the usual ones.
     """
     x, y = energy_images(probes), energy_images(gallery)
-    rows = [
-        np.minimum(each, y).sum(axis=(1, 2)) / np.maximum(each, y).sum(axis=(1, 2)) for each in x
-    ]
-    return 1 - np.stack(rows)
+    common = np.stack([np.minimum(each, y).sum(axis=(1, 2)) for each in x])
+    union = np.stack([np.maximum(each, y).sum(axis=(1, 2)) for each in x])
+    return np.asarray(1 - common / np.maximum(union, _NOTHING))

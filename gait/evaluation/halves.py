@@ -25,6 +25,8 @@ from pydantic import Field
 from gait.evaluation.openset import Estimate
 from gait.strict import StrictModel
 
+_DIGITS = 9
+
 
 class HalvesConfig(StrictModel):
     """How walks are cut and compared.
@@ -285,7 +287,8 @@ def _equal_error(
             shares.append(padded[:, upto] / running[:, -1:])
     accepted, mistaken = shares
     missed = 1 - accepted
-    best = np.abs(missed - mistaken).argmin(axis=1)[:, None]
+    # rounded, so that of thresholds that are as good the nearest wins and not a rounding error
+    best = np.abs(missed - mistaken).round(_DIGITS).argmin(axis=1)[:, None]
     both = np.take_along_axis(missed, best, 1) + np.take_along_axis(mistaken, best, 1)
     return np.asarray(both[:, 0] / 2)
 

@@ -29,10 +29,10 @@ from pipeline.values import Embedding, Frame, Match
 from pipeline.weights import sha256_of
 from trackers.boxes import Mask, Tracks
 
-_FORMAT = 1
+_FORMAT = 2
 _CLOTHES = ((0.15, 0.32), (0.32, 0.5), (0.5, 0.7), (0.7, 0.92))  # chest, hips, thighs, shins
 _LEVELS = 8  # of each channel's histogram
-_LIGHT, _CHROMA = (0, 256), (88, 168)  # ranges of OpenCV's L and a, b; clothes are rarely beyond
+_LIGHT, _CHROMA = (0, 255), (88, 168)  # of OpenCV's L and a, b; what is beyond counts as the end
 _COLOURS = len(_CLOTHES) * 3 * _LEVELS
 _FEW_PIXELS = 100
 
@@ -127,7 +127,7 @@ def clothes(image: NDArray[np.uint8], mask: Mask) -> NDArray[np.float32]:
         rows = slice(int(top * height), int(bottom * height))
         worn = lab[rows][mask.pixels[rows]]
         for channel, limits in enumerate((_LIGHT, _CHROMA, _CHROMA)):
-            counts = np.histogram(worn[:, channel], _LEVELS, limits)[0]
+            counts = np.histogram(worn[:, channel].clip(*limits), _LEVELS, limits)[0]
             parts.append(np.sqrt(counts / max(counts.sum(), 1)))
     return np.concatenate(parts).astype(np.float32) / np.float32(np.sqrt(len(parts)))
 

@@ -5,9 +5,9 @@ Legend of the shape suffixes: T frames, V vertices.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,17 +18,18 @@ from gait.synthetic.camera import Camera
 from gait.synthetic.noise import SegmentationNoise
 from gait.synthetic.occlusion import hidden
 from gait.synthetic.outfit import Dressed, dressed
+from gait.synthetic.outline import Outline
 from gait.synthetic.plan import Band, Subject, View, Walk
-from gait.synthetic.render import silhouettes
 from gait.synthetic.stroll import stroll
 from gait.synthetic.walkers import Person, person
 
 Masks = NDArray[np.uint8]
 
-_LIMITS = SilhouetteLimits(min_height=24)
+_LIMITS = SilhouetteLimits(min_height=24, max_aspect=1.2)
 _ENOUGH = 8
 _ATTEMPTS = 4
 _MOST_HIDDEN = 0.5
+_MEMORY = 15  # masks whose area is the usual one
 _MARGIN_PX = 12
 _FOCAL_PX = 1000.0
 
@@ -56,7 +57,8 @@ def _film_walk(who: Person, walk: Walk, noise: SegmentationNoise, device: str) -
     rng = np.random.default_rng(walk.seed)
     clad = dressed(who.body, who.clothes(walk.session), walk.condition, rng, who.habits.side)
     scene = _Scene.of(who, walk, clad, rng)
-    return [_film_view(scene, view, noise, device) for view in walk.views]
+    outline = Outline(scene.body.faces, device)
+    return [_film_view(scene, view, outline, noise) for view in walk.views]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +96,7 @@ class _Scene:
         return np.concatenate([self.position_T2, height], axis=1).astype(np.float64)
 
 
-def _film_view(scene: _Scene, view: View, noise: SegmentationNoise, device: str) -> Masks:
+def _film_view(scene: _Scene, view: View, outline: Outline, noise: SegmentationNoise) -> Masks:
     """Return a view's silhouettes; where bad luck leaves too few, it is tried again."""
     shot = _Shot.of(scene, view)
     found: list[NDArray[np.uint8]] = []
@@ -102,10 +104,10 @@ def _film_view(scene: _Scene, view: View, noise: SegmentationNoise, device: str)
         rng = np.random.default_rng([*view.seed, attempt])
         is_last = attempt == _ATTEMPTS  # then nothing is in the way
         kept = _kept_frames(scene, view, shot.camera, rng, all_of_them=is_last)
-        masks = silhouettes(shot.pixels_TV2[kept], scene.body.faces, shot.size_hw, device)
+        masks = outline.fill(shot.pixels_TV2[kept], shot.size_hw)
         if not is_last:
-            masks = _spoilt(masks, shot, kept, view, scene.fps, noise, rng)
-        found = _normalised(masks, is_judged=view.has_noise and not is_last)
+            masks = _spoilt(masks, shot.corner_T2[kept], view, scene.fps, noise, rng)
+        found = _normalised(masks, shot.heights_T[kept])
         if len(found) >= min(_ENOUGH, len(scene.position_T2)):
             break
     if not found:
@@ -121,12 +123,14 @@ class _Shot:
         camera: The camera.
         pixels_TV2: Vertices in a window that follows the person by whole pixels.
         corner_T2: The window's corner in the picture, pixels.
+        heights_T: Of the person, pixels.
         size_hw: Of the window.
     """
 
     camera: Camera
     pixels_TV2: NDArray[np.float32]
     corner_T2: NDArray[np.float32]
+    heights_T: NDArray[np.float64]
     size_hw: tuple[int, int]
 
     @classmethod
@@ -139,7 +143,8 @@ class _Shot:
         corner = np.floor(low) - _MARGIN_PX
         width, height = np.ceil((high - corner).max(axis=0)) + _MARGIN_PX
         window = (pixels - corner[:, None]).astype(np.float32)
-        return cls(camera, window, corner.astype(np.float32), (int(height), int(width)))
+        tall = (high - low)[:, 1].astype(np.float64)
+        return cls(camera, window, corner.astype(np.float32), tall, (int(height), int(width)))
 
 
 def _camera(scene: _Scene, view: View) -> Camera:
@@ -179,40 +184,45 @@ def _is_in(band: Band, scene: _Scene, camera: Camera) -> NDArray[np.bool_]:
 
 def _spoilt(
     masks: Masks,
-    shot: _Shot,
-    kept: NDArray[np.int64],
+    corner_T2: NDArray[np.float32],
     view: View,
     fps: float,
     noise: SegmentationNoise,
     rng: np.random.Generator,
 ) -> Masks:
-    """Return the masks behind what is in the way and as the segmenter sees them."""
+    """Return the masks behind what is in the way and as the segmenter sees them.
+
+    A mask of which too much is hidden is empty, as the pipeline would not use it.
+    """
     if view.occluder is not None:
-        seen = hidden(masks, shot.corner_T2[kept], view.occluder, view.height_px, rng)
-        share = np.count_nonzero(seen, axis=(1, 2)) / np.maximum(
-            np.count_nonzero(masks, axis=(1, 2)), 1
-        )
-        masks = seen[share >= 1 - _MOST_HIDDEN]
-    return noise.apply(masks, rng, fps=fps) if view.has_noise and len(masks) else masks
+        seen = hidden(masks, corner_T2, view.occluder, view.height_px, rng)
+        share = _areas(seen) / np.maximum(_areas(masks), 1)
+        masks = np.where((share >= 1 - _MOST_HIDDEN)[:, None, None], seen, np.uint8(0))
+    return noise.apply(masks, rng, fps=fps) if view.has_noise else masks
 
 
-def _normalised(masks: Sequence[Masks] | Masks, *, is_judged: bool) -> list[NDArray[np.uint8]]:
-    """Return the silhouettes of the masks that have one and that the pipeline would not refuse."""
+def _areas(masks: Masks) -> NDArray[np.int64]:
+    return np.array([cv2.countNonZero(each) for each in masks])
+
+
+def _normalised(masks: Masks, heights_T: NDArray[np.float64]) -> list[NDArray[np.uint8]]:
+    """Return the silhouettes of the masks that the pipeline would not refuse.
+
+    Args:
+        masks: Shape (T, H, W), uint8.
+        heights_T: Of the person's box in each, pixels.
+    """
     areas: list[float] = []
     found = []
-    for mask in masks:
+    for mask, height in zip(masks, heights_T.tolist(), strict=True):
         patch = _patch(mask)
         if patch is None:
             continue
-        if is_judged:
-            scale = float(len(patch)) ** 2
-            usual = float(np.median(areas[-15:])) * scale if areas else None
-            verdict = judge(patch, previous_area=usual, limits=_LIMITS)
-            areas.append(verdict.area / scale)
-            if not verdict.is_good:
-                continue
+        usual = float(np.median(areas[-_MEMORY:])) * height**2 if areas else None
+        verdict = judge(patch, previous_area=usual, limits=_LIMITS)
+        areas.append(verdict.area / height**2)
         silhouette = normalise(patch)
-        if not isinstance(silhouette, Reason):
+        if verdict.is_good and not isinstance(silhouette, Reason):
             found.append(silhouette)
     return found
 

@@ -101,10 +101,10 @@ class Clothes:
         warm = rng.random() < habits.warmth
         skirted = rng.random() < habits.skirts
         return cls(
-            top_m=float(rng.uniform(0.008, 0.03) if warm else rng.uniform(0.002, 0.012)),
-            sleeves_m=float(rng.uniform(0.008, 0.025) if warm else rng.uniform(0.001, 0.008)),
-            trousers_m=float(rng.gamma(2.0, 0.5) * 0.012 * habits.looseness),
-            flare_m=float(rng.uniform(0.0, 0.03) * habits.looseness),
+            top_m=float(rng.uniform(0.012, 0.045) if warm else rng.uniform(0.002, 0.015)),
+            sleeves_m=float(rng.uniform(0.01, 0.032) if warm else rng.uniform(0.001, 0.01)),
+            trousers_m=float(rng.gamma(2.0, 0.5) * 0.006 * habits.looseness),
+            flare_m=float(rng.uniform(0.0, 0.018) * habits.looseness),
             hair=habits.hair if rng.random() < 0.8 else Hair(str(rng.choice(list(Hair)))),
             hair_m=habits.hair_m * float(rng.uniform(0.8, 1.2)),
             skirt=_skirt(rng) if skirted else None,
@@ -135,10 +135,10 @@ class Habits:
     @classmethod
     def sample(cls, rng: np.random.Generator) -> Habits:
         """Return the habits of somebody."""
-        wears_skirts = rng.random() < 0.3
+        wears_skirts = rng.random() < 0.22
         return cls(
             looseness=float(rng.uniform(0.5, 1.5)),
-            warmth=float(rng.uniform(0.1, 0.6)),
+            warmth=float(rng.uniform(0.2, 0.9)),
             skirts=float(rng.uniform(0.1, 0.6)) if wears_skirts else 0.0,
             hair=Hair(str(rng.choice(list(Hair), p=[0.45, 0.2, 0.2, 0.08, 0.07]))),
             hair_m=float(rng.uniform(0.004, 0.025)),

@@ -15,6 +15,7 @@ from gait.synthetic.wild import WildRanges, plan_wild
 _Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 _Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
+_WIDEST_UNSEEN = 60.0
 _USUAL = {
     Condition.NORMAL: 0.45,
     Condition.BAG: 0.17,
@@ -107,6 +108,11 @@ class WildRecipe(StrictModel):
         _check_range("height_px", self.height_px, 40.0, 400.0)
         _check_range("unseen_azimuth", self.unseen_azimuth, 0.0, 90.0)
         _check_range("unseen_pitch", self.unseen_pitch, 0.0, 40.0)
+        if self.unseen_azimuth[1] - self.unseen_azimuth[0] > _WIDEST_UNSEEN:
+            raise ValueError(
+                f"unseen_azimuth: expected at most {_WIDEST_UNSEEN:g} degrees from one to the "
+                f"other, got {list(self.unseen_azimuth)}; training needs the rest"
+            )
         if not self.fps or not all(5.0 <= each <= 60.0 for each in self.fps):
             raise ValueError(f"fps: expected rates of 5 to 60 a second, got {list(self.fps)}")
         weights = self.conditions.values()

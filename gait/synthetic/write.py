@@ -30,7 +30,7 @@ from gait.data.parallel import map_in_processes
 from gait.data.pickles import read_silhouettes, write_silhouettes
 from gait.errors import DataError
 from gait.synthetic.filming import film
-from gait.synthetic.noise import LEARNT, SegmentationNoise
+from gait.synthetic.noise import SegmentationNoise
 from gait.synthetic.plan import Plan, Subject
 from gait.synthetic.recipes import LabRecipe, WildRecipe
 
@@ -172,7 +172,7 @@ def _film(subject: Subject, *, seed: int, device: str) -> list[Silhouettes]:
 
 @cache
 def _noise() -> SegmentationNoise:
-    return SegmentationNoise.learnt() if LEARNT.is_file() else SegmentationNoise()
+    return SegmentationNoise.learnt()
 
 
 def _filmed(

@@ -64,7 +64,9 @@ def silhouettes_command(
     pack: Annotated[
         bool, typer.Option("--pack", help="Write one packed file instead of a pickle a sequence.")
     ] = False,
-    device: Annotated[str, typer.Option(help="Where masks are rendered: cpu, cuda.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="Where masks are rendered: cpu, cuda, cuda:N or auto.")
+    ] = "cpu",
 ) -> None:
     """Make a data set of synthetic walkers.
 
@@ -118,8 +120,13 @@ def _make(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from gait.encoder import pick_device
     from gait.synthetic.write import make
 
+    try:
+        chosen = str(pick_device(device))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--device") from error
     torch.set_num_threads(1)  # the other cores belong to the other processes
     console, started = Console(), time.perf_counter()
     columns = (
@@ -143,7 +150,7 @@ def _make(
             out,
             num_workers=workers,
             is_packed=pack,
-            device=device,
+            device=chosen,
             on_silhouettes=on_silhouettes,
         )
     _print(made, time.perf_counter() - started, console)

@@ -35,6 +35,7 @@ _BAND_CENTRES = (np.arange(BANDS) + 0.5) / BANDS
 _ON = 255
 _LEVELS_A_PIXEL, _ZERO = 64, 1 << 15  # distances as 16-bit integers, which OpenCV blurs exactly
 _FARTHEST_PX = 500.0
+_REFERENCE_PX, _SMALLEST_PX = 100.0, 30.0  # height at which the strength holds, stops to grow
 _EDGE = 0.15  # how far beyond the person the field reaches, in person heights
 
 
@@ -48,6 +49,8 @@ class Lumps(StrictModel):
         spread: How much the radius differs: standard deviation of its logarithm.
         stretch: Greatest ratio of length to width. Higher makes tongues of spots.
         duration_s: How long one lasts on average. Higher fools the eye of a temporal model more.
+        inside: Share of them that lie anywhere in the person; the others lie at the outline on the
+            left or right. Higher makes holes.
         where: Chance of each of the eight slices from the head down, in any scale.
     """
 
@@ -56,6 +59,7 @@ class Lumps(StrictModel):
     spread: float = Field(default=0.4, ge=0, le=1.5)
     stretch: float = Field(default=2.5, ge=1, le=10)
     duration_s: float = Field(default=0.15, gt=0)
+    inside: float = Field(default=0.2, ge=0, le=1)
     where: _Profile = (1.0,) * BANDS
 
 
@@ -65,6 +69,9 @@ class SegmentationNoise(StrictModel):
     Attributes:
         strength: Scales all of it; 0 changes nothing. Higher makes the encoder hardier, at the
             price of detail it could have used.
+        fade: How fast it fades as people come nearer: the strength is that of a person 100 pixels
+            high, and that of another the same times (100 / height) to this power. At 0 all people
+            are spoilt in the same way, at 1 their outlines swim by the same number of pixels.
         unevenness: How much it differs between walks: standard deviation of the strength's
             logarithm. Higher mixes clean walks with hopeless ones.
         rounding: How far corners are rounded and gaps closed (sigma). Higher loses hands and closes
@@ -86,6 +93,7 @@ class SegmentationNoise(StrictModel):
     """
 
     strength: float = Field(default=1.0, ge=0, le=5)
+    fade: float = Field(default=1.0, ge=0, le=2)
     unevenness: float = Field(default=0.3, ge=0, le=1.5)
     rounding: float = Field(default=0.008, ge=0, le=0.1)
     swell: _Profile = (0.0,) * BANDS
@@ -158,15 +166,17 @@ class SegmentationNoise(StrictModel):
         self, person: NDArray[np.bool_], strength: float, fps: float, rng: np.random.Generator
     ) -> NDArray[np.bool_]:
         extent = _Extent.of(person)
+        size = float(np.median(extent.height))
+        strength *= (_REFERENCE_PX / max(size, _SMALLEST_PX)) ** self.fade
         level = _signed_distance(person)
         for lump in self._lumps(len(person), strength, fps, rng):
             _apply_lump(level, lump, person, extent)
-        level = _blurred(level, self.rounding * strength * float(np.median(extent.height)))
+        level = _blurred(level, self.rounding * strength * size)
         level += (
             self._shifts(extent, person.shape, strength, fps, rng) * extent.height[:, None, None]
         )
         if rng.random() < self.blocky * strength:
-            level = _blocky(level, self.block * float(np.median(extent.height)))
+            level = _blocky(level, self.block * size)
         spoilt = level > 0
         return _largest(spoilt) if self.whole else spoilt
 
@@ -316,7 +326,7 @@ def _drawn(lumps: Lumps, begin: int, end: int, *, is_bite: bool, rng: np.random.
         end,
         is_bite,
         down=(band + float(rng.random())) / BANDS,
-        side=float(rng.random() if is_bite else rng.integers(2)),
+        side=float(rng.random() if rng.random() < lumps.inside else rng.integers(2)),
         length=radius * stretch,
         width=radius / stretch,
         angle=float(rng.normal(0, 0.2) if is_flat else rng.uniform(0, np.pi)),

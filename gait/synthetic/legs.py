@@ -25,14 +25,19 @@ LEG_JOINTS: tuple[str, ...] = (
 LEG_INDICES = np.array([INDEX[name] for name in LEG_JOINTS])
 COLUMN = {name: column for column, name in enumerate(CURVES)}
 
-# Average places in lengths of the leg (hip joint to sole), after Winter 1991: segments 0.245 H,
-# 0.246 H and 0.039 H high, a foot of 0.152 H, hip joints 0.19 H / 2 apart.
-_HALF_HIPS = 0.10
-_THIGH = np.array([0.0, 0.0, -0.462])
-_SHANK = np.array([0.0, 0.0, -0.464])
-_HEEL = np.array([-0.065, 0.0, -0.074])
-_BALL = np.array([0.135, 0.0, -0.074])
-_TOE_TIP = np.array([0.075, 0.0, 0.0])
+# Where the joints and soles of the left leg of the mean baked body are, each from the one before,
+# in lengths of the leg (hip joint to floor).
+_HIP = np.array([0.0, 0.126, 0.0])
+_KNEE = np.array([0.035, -0.013, -0.428])
+_ANKLE = np.array([-0.037, -0.006, -0.485])
+_HEEL = np.array([-0.049, 0.0, -0.086])
+_BALL = np.array([0.163, 0.014, -0.086])
+_TOE = np.array([0.163, 0.014, -0.057])
+_TOE_TIP = np.array([0.062, 0.0, -0.029])
+_MIRROR = np.array([1.0, -1.0, 1.0])
+# How far that body's rest pose is from what gait laboratories call 0, degrees: it stands with the
+# knees a little bent and the toes out.
+_REST_HIP, _REST_KNEE, _REST_TOE_OUT = 2.5, 5.0, 5.0
 _CONTACT_SOFTNESS = 0.004
 
 _BEND_SOFTNESS = 3.0
@@ -57,7 +62,7 @@ class Stance:
 
     Attributes:
         adduction_deg: How far each leg slants inwards to put the feet at the step's width.
-        toe_out_deg: How far each foot points outwards, (left, right).
+        toe_out_deg: How far each foot is turned out from the rest pose, (left, right).
     """
 
     adduction_deg: float
@@ -66,8 +71,10 @@ class Stance:
     @classmethod
     def of(cls, style: Style) -> Stance:
         """Return the stance that gives a style its step width and its feet."""
-        slant = np.arcsin(np.clip(_HALF_HIPS - style.step_width / 2, -0.5, 0.5))
-        return cls(float(np.degrees(slant)), style.toe_out_deg)
+        hips_to_feet = (_HIP + _KNEE + _ANKLE)[1] - style.step_width / 2
+        slant = np.arcsin(np.clip(hips_to_feet, -0.5, 0.5))
+        left, right = style.toe_out_deg
+        return cls(float(np.degrees(slant)), (left - _REST_TOE_OUT, right - _REST_TOE_OUT))
 
 
 def euler(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -103,9 +110,10 @@ def leg_rotations(values_TC: NDArray[np.float64], stance: Stance) -> NDArray[np.
         inwards = values_TC[:, COLUMN[f"adduction_{name}"]] + stance.adduction_deg
         turned = 0.6 * stance.toe_out_deg[side] - values_TC[:, COLUMN[f"rotation_{name}"]]
         angles[:, hip, 0] = -outwards * inwards
-        angles[:, hip, 1] = -values_TC[:, COLUMN[f"hip_{name}"]]
+        angles[:, hip, 1] = _REST_HIP - values_TC[:, COLUMN[f"hip_{name}"]]
         angles[:, hip, 2] = outwards * turned
-        angles[:, hip + 1, 1] = only_forwards(values_TC[:, COLUMN[f"knee_{name}"]])
+        knee = only_forwards(values_TC[:, COLUMN[f"knee_{name}"]])
+        angles[:, hip + 1, 1] = knee - _REST_KNEE
         angles[:, hip + 3, 1] = -values_TC[:, COLUMN[f"toe_{name}"]]
         foot[:, side, 1] = -values_TC[:, COLUMN[f"foot_{name}"]]
         foot[:, side, 2] = outwards * stance.toe_out_deg[side]
@@ -119,16 +127,20 @@ def feet(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
         rotations: Of `LEG_JOINTS`, shape (T, 9, 3, 3); the pelvis is the origin.
     """
     points = []
-    for side in (0, 1):
+    for side, mirror in enumerate((np.ones(3), _MIRROR)):
         hip = 1 + 4 * side
         thigh = rotations[:, 0] @ rotations[:, hip]
         shank = thigh @ rotations[:, hip + 1]
         foot = shank @ rotations[:, hip + 2]
         toes = foot @ rotations[:, hip + 3]
-        root = rotations[:, 0] @ np.array([0.0, (1, -1)[side] * _HALF_HIPS, 0.0])
-        ankle = root + thigh @ _THIGH + shank @ _SHANK
-        ball = ankle + foot @ _BALL
-        points += [ankle + foot @ _HEEL, ball, ball + toes @ _TOE_TIP]
+        root = rotations[:, 0] @ (_HIP * mirror)
+        ankle = root + thigh @ (_KNEE * mirror) + shank @ (_ANKLE * mirror)
+        toe = ankle + foot @ (_TOE * mirror)
+        points += [
+            ankle + foot @ (_HEEL * mirror),
+            ankle + foot @ (_BALL * mirror),
+            toe + toes @ (_TOE_TIP * mirror),
+        ]
     return np.stack(points, axis=1)
 
 

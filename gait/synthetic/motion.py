@@ -83,11 +83,12 @@ class _Hold:
 
 _HOLDS: Final[dict[ArmUse, _Hold]] = {
     ArmUse.HOLD_SIDE: _Hold(swing=0.2, forward=-2, out=6, inwards=10, elbow=6),
-    ArmUse.HOLD_FRONT: _Hold(swing=0.06, forward=14, out=8, inwards=12, elbow=88),
-    ArmUse.RAISED: _Hold(swing=0.06, forward=38, out=14, inwards=24, elbow=122),
+    ArmUse.HOLD_FRONT: _Hold(swing=0.06, forward=14, out=8, inwards=12, elbow=80),
+    ArmUse.RAISED: _Hold(swing=0.06, forward=36, out=16, inwards=2, elbow=128),
     ArmUse.POCKET: _Hold(swing=0.15, forward=-20, out=14, inwards=32, elbow=48),
 }
-_HOLD_SPREAD_DEG = 4.0
+_HOLD_SPREAD_DEG = 5.0
+_HOLD_ASIDE_DEG = 1.0
 
 
 class Variation(StrictModel):
@@ -218,6 +219,8 @@ def _drawn(
     day = _on_a_day(varied(style, rng, variation.shape), rng, variation, speed)
     stance = Stance.of(day)
     coefficients, stride_gain = coordinated(day.coefficients(), stance, day.step_length)
+    moved = _HOLD_SPREAD_DEG * rng.standard_normal(4)
+    holds = (_held(arms.left, moved, rng), _held(arms.right, moved, rng))
     frequency = np.exp(rng.uniform(np.log(0.04), np.log(0.5), (len(_DRIFTS), 4)))
     size = rng.rayleigh(0.5, frequency.shape)
     return _Walk(
@@ -227,7 +230,7 @@ def _drawn(
         stride_gain=stride_gain,
         leg_length_m=leg_length_m,
         path=path or Path2D.straight(),
-        holds=(_held(arms.left, rng), _held(arms.right, rng)),
+        holds=holds,
         variation=variation,
         first_phase=float(rng.random()),
         waves=np.stack([frequency, rng.random(frequency.shape), size]),
@@ -256,16 +259,25 @@ def _on_a_day(style: Style, rng: np.random.Generator, variation: Variation, spee
     )
 
 
-def _held(use: ArmUse, rng: np.random.Generator) -> _Hold | None:
-    """Return how somebody holds an arm this time; None where it swings."""
-    moved = _HOLD_SPREAD_DEG * rng.standard_normal(4)
+def _held(use: ArmUse, moved: NDArray[np.float64], rng: np.random.Generator) -> _Hold | None:
+    """Return how somebody holds an arm this time; None where it swings.
+
+    Args:
+        use: What the arm does.
+        moved: By how much both arms are held otherwise than usual, shape (4,), degrees.
+        rng: Where the difference between the arms comes from.
+    """
+    forward, out, inwards, elbow = moved + _HOLD_ASIDE_DEG * rng.standard_normal(4)
     if use is ArmUse.SWING:
         return None
     hold = _HOLDS[use]
-    forward, out, inwards, elbow = np.array(
-        [hold.forward, hold.out, hold.inwards, hold.elbow]
-    ) + moved * [1, 0.5, 1, 1]
-    return _Hold(hold.swing, float(forward), float(out), float(inwards), float(elbow))
+    return replace(
+        hold,
+        forward=hold.forward + forward,
+        out=hold.out + 0.5 * out,
+        inwards=hold.inwards + inwards,
+        elbow=hold.elbow + elbow,
+    )
 
 
 def _at(time_s: NDArray[np.float64], this: _Walk) -> _State:

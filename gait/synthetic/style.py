@@ -80,7 +80,7 @@ class Style:
     """
 
     cadence: float = 110.0
-    step_length: float = 0.74
+    step_length: float = 0.71
     step_width: float = 0.12
     amplitude: NDArray[np.float64] = field(default_factory=_ones)
     shift: NDArray[np.float64] = field(default_factory=_zeros)
@@ -116,7 +116,7 @@ class Style:
         scale, shift, deviation = _draw_curves(rng)
         style = cls(
             cadence=float(np.clip(rng.normal(110, 8), 84, 136)),
-            step_length=float(np.clip(rng.normal(0.74, 0.055), 0.58, 0.92)),
+            step_length=float(np.clip(rng.normal(0.71, 0.055), 0.58, 0.92)),
             step_width=float(np.clip(rng.normal(0.12, 0.035), 0.03, 0.24)),
             amplitude=scale,
             shift=shift,

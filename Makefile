@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 READY  := $(VENV)/.ready
-.PHONY: help setup demo test test-all check fix bench bench-train eval-real clean
+.PHONY: help setup demo test test-all check fix bench bench-train eval-real ablations clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,6 +55,9 @@ bench-train: $(READY)  ## measure training against the naive way, and rewrite it
 
 eval-real: $(READY)  ## can it tell real people apart? rewrites the tables of docs/real-video.md
 	$(BIN)/python scripts/eval_real.py $(VIDEO) --page docs/real-video.md
+
+ablations: $(READY)  ## compare the paper's ingredients on SynthGait; MINUTES=60 does a piece
+	$(BIN)/python scripts/ablate.py $(if $(MINUTES),--minutes $(MINUTES))
 
 clean:  ## remove the environment and all results
 	rm -rf $(VENV) demo-results *.egg-info .mypy_cache .pytest_cache .ruff_cache

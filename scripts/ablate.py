@@ -1,0 +1,227 @@
+"""Compare the paper's ingredients on SynthGait-Wild: `make ablations`.
+
+Trains every configuration `configs/gait/synthgait_ablation*.yaml` with every seed, evaluates each
+network on the test side of the first one's data, and writes docs/synthgait-ablations.md. Stop it
+when you like: it goes on where it stopped, and leaves out what is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from gait.data.atomic import write_atomically
+from gait.errors import GaitError
+from gait.model.trackletgait import TrackletGait, TrackletGaitConfig
+from gait.training.batches import open_sides
+from gait.training.checkpoints import Checkpoints, load_trained, read_card
+from gait.training.config import TrainingConfig, load_config
+from gait.training.observers import Observer
+from gait.training.processes import Processes
+from gait.training.trainer import CHECKPOINTS, Trainer
+from gait.training.validation import validate
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / "configs" / "gait"
+PAGE = ROOT / "docs" / "synthgait-ablations.md"
+BASE = "synthgait_ablation"
+PROTOCOL = "gait3d"
+SHOWN = ("rank-1", "rank-5", "mAP")
+
+ROWS = {
+    BASE: "nano: RTS, Haar wavelet, hardness exclusion, segmentation noise",
+    f"{BASE}-ordered": "ordered sampling instead of RTS",
+    f"{BASE}-max": "max pooling instead of the wavelet",
+    f"{BASE}-strided": "strided convolutions instead of the wavelet",
+    f"{BASE}-plain-triplets": "plain triplets, no hardness exclusion",
+    f"{BASE}-clean": "trained without segmentation noise",
+    f"{BASE}-gaitbase": "GaitBase, narrowed; ordered, plain triplets",
+    f"{BASE}-deepgaitv2-p3d": "DeepGaitV2-P3D, narrowed; ordered, plain triplets",
+}
+
+
+HEAD = """\
+Written by `scripts/ablate.py` (`make ablations`); do not edit by hand. Every row is trained with
+the same budget of {base.iterations} steps of {base.batch.num_ids} x {base.batch.per_id} sequences,
+the same schedule and the same seeds, and tested on the same people, who are not in training.
+Percent, mean over the seeds ± standard deviation between them. Differences smaller than the spread mean
+nothing; so few steps say which ingredient learns faster, not which is better in the end."""
+
+
+class TimeIsUp(Exception):
+    """The budget is used up; what is done is on disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One network to train.
+
+    Attributes:
+        config: With its seed.
+        folder: Of the run.
+        result: File of its figures; there once it is done.
+    """
+
+    config: TrainingConfig
+    folder: Path
+    result: Path
+
+
+class Deadline(Observer):
+    """Ends a run, after its next checkpoint, when the time is up."""
+
+    def __init__(self, at_s: float) -> None:
+        self._at_s = at_s
+
+    def saved(self, checkpoint: Path) -> None:
+        """Raise if the time is up.
+
+        Raises:
+            TimeIsUp: It is.
+        """
+        if time.monotonic() > self._at_s:
+            raise TimeIsUp
+
+
+def jobs(
+    out: Path, seeds: Sequence[int], overrides: Sequence[str], only: Sequence[str]
+) -> Iterator[Job]:
+    """Yield what there is to train, every configuration once before any a second time."""
+    for seed in seeds:
+        for name in ROWS:
+            if only and name.removeprefix(f"{BASE}-") not in only:
+                continue
+            config = load_config(CONFIGS / f"{name}.yaml", [*overrides, f"seed={seed}"])
+            yield Job(config, out / f"{name}-{seed}", out / f"{name}-{seed}.json")
+
+
+def run(job: Job, base: TrainingConfig, deadline_s: float, device: torch.device) -> None:
+    """Train a network to the end, evaluate it and write its figures.
+
+    Raises:
+        GaitError: The data cannot be read, or a file cannot be written.
+        TimeIsUp: The deadline has passed.
+    """
+    processes = Processes(device)
+    started = time.monotonic()
+    Trainer(job.config, job.folder, processes, [Deadline(deadline_s)]).run()
+    newest = Checkpoints(job.folder / CHECKPOINTS).newest()
+    assert newest is not None  # the trainer saves at the end
+    network = load_trained(newest, read_card(newest)).to(device)
+    found = validate(network, open_sides(base.data), PROTOCOL, processes)
+    assert found is not None  # one process
+    content = {
+        "name": job.config.name,
+        "seed": job.config.seed,
+        "iterations": job.config.iterations,
+        "seconds": round(time.monotonic() - started, 1),
+        "config": job.config.model_dump(mode="json"),
+        "metrics": {k: v for k, v in found.metrics.items() if math.isfinite(v)},
+    }
+    write_atomically(job.result, json.dumps(content, indent=1).encode())
+
+
+def operations_a_frame(config: TrackletGaitConfig) -> float:
+    """Return additions and multiplications a frame of 64x44, in units of 10^9."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    frames = 16
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        TrackletGait(config).eval()(torch.empty(1, frames, 64, 44))
+    return float(counter.get_total_flops()) / frames / 1e9
+
+
+def page(results: Sequence[dict[str, object]], base: TrainingConfig) -> str:
+    """Return the page in Markdown."""
+    lines = [
+        "# Ablations on SynthGait-Wild",
+        "",
+        HEAD.format(base=base),
+        "",
+        "| | GFLOP a frame | " + " | ".join(SHOWN) + " | seeds |",
+        "|---|---|" + "---|" * len(SHOWN) + "---|",
+    ]
+    for name, meaning in ROWS.items():
+        own = [each for each in results if each["name"] == name]
+        figures = [_told([float(each["metrics"][key]) for each in own]) for key in SHOWN]  # type: ignore[index]
+        config = load_config(CONFIGS / f"{name}.yaml").network
+        operations = f"{operations_a_frame(config):.2f}"
+        seeds = ", ".join(str(seed) for seed in sorted(int(str(each["seed"])) for each in own))
+        lines.append(
+            f"| {meaning} | {operations} | {' | '.join(figures)} | {seeds or 'none yet'} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def _told(values: Sequence[float]) -> str:
+    """Return mean and spread in percent."""
+    if not values:
+        return "–"
+    mean = 100 * statistics.fmean(values)
+    if len(values) == 1:
+        return f"{mean:.1f}"
+    return f"{mean:.1f} ± {100 * statistics.stdev(values):.1f}"
+
+
+def read_results(out: Path, base: TrainingConfig) -> list[dict[str, object]]:
+    """Return the figures that are there, of the present budget only."""
+    found = [json.loads(path.read_bytes()) for path in sorted(out.glob(f"{BASE}*.json"))]
+    budget = base.model_dump(mode="json", include={"iterations", "batch"})
+    return [each for each in found if budget == {key: each["config"][key] for key in budget}]
+
+
+def main() -> int:
+    """Run what the time allows; 0 when all is done, 3 when something is left."""
+    args = _arguments()
+    console = Console(stderr=True, highlight=False)
+    torch.set_num_threads(args.threads or torch.get_num_threads())
+    deadline_s = time.monotonic() + 60 * args.minutes
+    base = load_config(CONFIGS / f"{BASE}.yaml", args.overrides)
+    todo = list(jobs(args.out, args.seeds, args.overrides, args.only))
+    done = {(each["name"], each["seed"]) for each in read_results(args.out, base)}
+    left = [job for job in todo if (job.config.name, job.config.seed) not in done]
+    try:
+        for number, job in enumerate(left, 1):
+            if time.monotonic() > deadline_s:
+                raise TimeIsUp
+            console.print(f"{number} of {len(left)}: {job.config.name}, seed {job.config.seed}")
+            run(job, base, deadline_s, torch.device(args.device))
+            write_atomically(args.page, page(read_results(args.out, base), base).encode())
+    except TimeIsUp:
+        console.print("The time is up; the same command goes on")
+        return 3
+    except GaitError as error:
+        console.print(f"Error: {error}", markup=False)
+        return 1
+    write_atomically(args.page, page(read_results(args.out, base), base).encode())
+    console.print(f"Done: {args.page}")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as `trackletgait train`")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="stop at the checkpoint after so long"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", default=[], help="rows, such as ordered or max")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "ablations")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

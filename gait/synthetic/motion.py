@@ -9,7 +9,6 @@ Legend of the shape suffixes: T frames, G points of the fine time grid, C curves
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Final
 
 import numpy as np
@@ -18,6 +17,7 @@ from pydantic import Field
 from scipy.signal import lfilter
 
 from gait.strict import StrictModel
+from gait.synthetic.arms import HOLD_SPREAD_DEG, Arms, ArmUse, Hold, held
 from gait.synthetic.coordination import coordinated
 from gait.synthetic.curves import basis
 from gait.synthetic.legs import (
@@ -37,6 +37,8 @@ from gait.synthetic.paths import Path2D
 from gait.synthetic.skeleton import INDEX, JOINTS, Motion
 from gait.synthetic.style import Style, varied
 
+__all__ = ["ArmUse", "Arms", "Variation", "walk"]
+
 _RATE_HZ = 100
 _LONGEST_S = 3600.0
 _HEADING_LAG_S = 0.25
@@ -45,50 +47,6 @@ _BEND_RADIUS_M = 0.5
 """In a bend of this radius people go at half their speed."""
 _MORE_STEPS = 0.55
 """Cadence grows with this power of speed, step length with the rest (Grieve & Gear 1966)."""
-
-
-class ArmUse(StrEnum):
-    """What an arm does."""
-
-    SWING = "swing"
-    """It swings."""
-    HOLD_SIDE = "hold_side"
-    """It hangs and holds something heavy, such as a bag: it hardly swings."""
-    HOLD_FRONT = "hold_front"
-    """The forearm is held out in front, as under a box."""
-    RAISED = "raised"
-    """The hand is near the head: a phone, an umbrella."""
-    POCKET = "pocket"
-    """The hand is in a pocket."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arms:
-    """What the two arms do."""
-
-    left: ArmUse = ArmUse.SWING
-    right: ArmUse = ArmUse.SWING
-
-
-@dataclass(frozen=True, slots=True)
-class _Hold:
-    """How an arm is held: share of the swing it keeps, and angles in degrees."""
-
-    swing: float
-    forward: float
-    out: float
-    inwards: float
-    elbow: float
-
-
-_HOLDS: Final[dict[ArmUse, _Hold]] = {
-    ArmUse.HOLD_SIDE: _Hold(swing=0.2, forward=-2, out=6, inwards=10, elbow=6),
-    ArmUse.HOLD_FRONT: _Hold(swing=0.06, forward=14, out=8, inwards=12, elbow=80),
-    ArmUse.RAISED: _Hold(swing=0.06, forward=36, out=16, inwards=2, elbow=128),
-    ArmUse.POCKET: _Hold(swing=0.15, forward=-20, out=14, inwards=32, elbow=48),
-}
-_HOLD_SPREAD_DEG = 5.0
-_HOLD_ASIDE_DEG = 1.0
 
 
 class Variation(StrictModel):
@@ -125,7 +83,7 @@ class _Walk:
     stride_gain: float
     leg_length_m: float
     path: Path2D
-    holds: tuple[_Hold | None, _Hold | None]
+    holds: tuple[Hold | None, Hold | None]
     variation: Variation
     first_phase: float
     waves: NDArray[np.float64]
@@ -219,8 +177,8 @@ def _drawn(
     day = _on_a_day(varied(style, rng, variation.shape), rng, variation, speed)
     stance = Stance.of(day)
     coefficients, stride_gain = coordinated(day.coefficients(), stance, day.step_length)
-    moved = _HOLD_SPREAD_DEG * rng.standard_normal(4)
-    holds = (_held(arms.left, moved, rng), _held(arms.right, moved, rng))
+    moved = HOLD_SPREAD_DEG * rng.standard_normal(4)
+    holds = (held(arms.left, moved, rng), held(arms.right, moved, rng))
     frequency = np.exp(rng.uniform(np.log(0.04), np.log(0.5), (len(_DRIFTS), 4)))
     size = rng.rayleigh(0.5, frequency.shape)
     return _Walk(
@@ -256,27 +214,6 @@ def _on_a_day(style: Style, rng: np.random.Generator, variation: Variation, spee
         arm_out_deg=(style.arm_out_deg[0] + posture[3], style.arm_out_deg[1] + posture[4]),
         elbow_deg=(style.elbow_deg[0] + 2 * posture[5], style.elbow_deg[1] + 2 * posture[6]),
         toe_out_deg=(style.toe_out_deg[0] + posture[7], style.toe_out_deg[1] + posture[7]),
-    )
-
-
-def _held(use: ArmUse, moved: NDArray[np.float64], rng: np.random.Generator) -> _Hold | None:
-    """Return how somebody holds an arm this time; None where it swings.
-
-    Args:
-        use: What the arm does.
-        moved: By how much both arms are held otherwise than usual, shape (4,), degrees.
-        rng: Where the difference between the arms comes from.
-    """
-    forward, out, inwards, elbow = moved + _HOLD_ASIDE_DEG * rng.standard_normal(4)
-    if use is ArmUse.SWING:
-        return None
-    hold = _HOLDS[use]
-    return replace(
-        hold,
-        forward=hold.forward + forward,
-        out=hold.out + 0.5 * out,
-        inwards=hold.inwards + inwards,
-        elbow=hold.elbow + elbow,
     )
 
 
@@ -378,7 +315,7 @@ def _arm(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the turns of a shoulder (T, 3) and how far the elbow is bent (T,), degrees."""
     style, name, outwards = this.style, SIDES[side], (1, -1)[side]
-    own = _Hold(1.0, 0.0, style.arm_out_deg[side], style.arm_in_deg[side], style.elbow_deg[side])
+    own = Hold(1.0, 0.0, style.arm_out_deg[side], style.arm_in_deg[side], style.elbow_deg[side])
     hold = this.holds[side] or own
     aimless = this.variation.sway_deg * drift[:, _DRIFTS.index("arms")]
     swing = hold.swing * values[:, COLUMN[f"shoulder_{name}"]] + hold.forward + aimless

@@ -216,7 +216,7 @@ def test_somebody_who_stops_walks_on() -> None:
     usual = Style().speed_m_s(LEG_M)
     assert speed[times > 8].mean() == pytest.approx(usual, rel=0.05)
     assert abs(speed[(times > 4.2) & (times < 5.8)]).max() < 0.02
-    assert speed.min() > -0.1
+    assert speed.min() > -0.2, "nobody walks backwards, but a body may settle back"
 
 
 def test_dropped_frames_leave_the_others_as_they_were() -> None:

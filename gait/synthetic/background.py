@@ -109,7 +109,7 @@ def brightness(normals: Plane, light: Light) -> Plane:
         normals: Unit vectors, shape (..., 3).
         light: Of the place. The sky lights what faces up more than what faces down.
     """
-    up = np.float32(0.68) + np.float32(0.32) * normals[..., 2]
+    up = np.float32(0.8) + np.float32(0.2) * normals[..., 2]
     towards = sum(normals[..., at] * np.float32(light.to_sun[at]) for at in range(3))
     sunlit = np.clip(towards, 0, None) / np.float32(light.to_sun[2])
     return np.asarray(

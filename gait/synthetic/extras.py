@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gait.synthetic.outfit import Condition, Dressed, dressed
-from gait.synthetic.scene_config import SceneConfig
+from gait.synthetic.scene_config import Colours, SceneConfig
 from gait.synthetic.walkers import Person, person
-from gait.synthetic.wardrobe import Colours, Palette, draw_palettes
+from gait.synthetic.wardrobe import Palette, draw_palettes
 
 _LUGGAGE = (Condition.BAG, Condition.BACKPACK, Condition.COAT, Condition.HAT)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from gait.strict import StrictModel
-from gait.synthetic.wardrobe import Colours
 
 FIRST_PERSON = 900_000
 """Walkers from here on are in no training set."""
@@ -20,6 +20,17 @@ class Layout(StrEnum):
     """All look at one place, from different sides."""
     APART = "apart"
     """Each looks at a place of its own; people walk from one to another."""
+
+
+class Colours(StrEnum):
+    """How much clothes tell people apart."""
+
+    DISTINCT = "distinct"
+    """Everybody wears colours of their own, the same on every camera."""
+    ALIKE = "alike"
+    """Everybody wears nearly the same."""
+    CHANGING = "changing"
+    """Everybody wears other colours in every place."""
 
 
 class SceneConfig(StrictModel):
@@ -65,21 +76,30 @@ class SceneConfig(StrictModel):
     transit_s: tuple[float, float] = (5.0, 25.0)
     furnished: bool = True
 
-    @model_validator(mode="after")
-    def _is_possible(self) -> SceneConfig:
-        if not 0 <= self.transit_s[0] <= self.transit_s[1]:
-            raise ValueError(f"transit_s: expected shortest and longest, got {self.transit_s}")
-        if self.num_frames < 1:
+    @field_validator("fps")
+    @classmethod
+    def _has_frames(cls, fps: float, info: ValidationInfo) -> float:
+        duration_s = info.data.get("duration_s", 1.0)
+        if round(duration_s * fps) < 1:
+            raise ValueError(f"expected at least one frame in {duration_s} s")
+        return fps
+
+    @field_validator("colours")
+    @classmethod
+    def _can_be_seen(cls, colours: Colours, info: ValidationInfo) -> Colours:
+        if colours is Colours.CHANGING and info.data.get("layout") is Layout.OVERLAP:
             raise ValueError(
-                f"duration_s, fps: expected at least one frame, got {self.duration_s} s at "
-                f"{self.fps} a second"
+                "expected distinct or alike, since cameras that see one place see the same "
+                "clothes; choose layout apart for changing ones"
             )
-        if self.colours is Colours.CHANGING and self.layout is Layout.OVERLAP:
-            raise ValueError(
-                "colours: cameras that see the same place cannot see changing clothes; choose "
-                "layout apart, or colours alike"
-            )
-        return self
+        return colours
+
+    @field_validator("transit_s")
+    @classmethod
+    def _is_range(cls, transit_s: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= transit_s[0] <= transit_s[1] < math.inf:
+            raise ValueError("expected the shortest and the longest time, not below 0")
+        return transit_s
 
     @property
     def num_frames(self) -> int:

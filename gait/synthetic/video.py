@@ -231,7 +231,7 @@ def write_scene(
     out: Path,
     options: WriteOptions | None = None,
     on_frame: Callable[[str], None] = lambda camera: None,
-) -> None:
+) -> list[CameraTruth]:
     """Render a scene into a folder that is there whole or not at all.
 
     Args:
@@ -239,6 +239,9 @@ def write_scene(
         out: The folder; must not exist.
         options: How.
         on_frame: Called with a camera's name after each of its frames.
+
+    Returns:
+        The ground truth of each camera.
 
     Raises:
         DataError: The folder exists or cannot be written, or a background cannot be read.
@@ -250,8 +253,9 @@ def write_scene(
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        _write(scene, partial, options, on_frame)
+        truths = _write(scene, partial, options, on_frame)
         partial.rename(out)
+        return truths
     except OSError as error:
         raise DataError(
             f"{out}: cannot write it ({error.strerror or error}); choose a folder that is "
@@ -264,8 +268,9 @@ def write_scene(
 
 def _write(
     scene: Scene, folder: Path, options: WriteOptions, on_frame: Callable[[str], None]
-) -> None:
+) -> list[CameraTruth]:
     config = scene.config
+    truths = []
     empty = backgrounds(scene, options.backgrounds)
     for outlook, background in zip(scene.outlooks, empty, strict=True):
         truth = CameraTruth(outlook.name, config.width, config.height, config.fps)
@@ -276,8 +281,10 @@ def _write(
                 truth.appearances.extend(shot.appearances)
                 on_frame(outlook.name)
         truth.write(folder / outlook.name, config.num_frames)
+        truths.append(truth)
     text = json.dumps(_described(scene, options), indent=1)
     write_atomically(folder / "scene.json", text.encode() + b"\n")
+    return truths
 
 
 def _described(scene: Scene, options: WriteOptions) -> dict[str, Any]:

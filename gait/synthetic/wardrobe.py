@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gait.synthetic.bodies import Body, Region
+from gait.synthetic.scene_config import Colours
 
 Bgr = tuple[int, int, int]
 
@@ -32,17 +32,6 @@ _THINGS: tuple[Bgr, ...] = ((36, 36, 40), (52, 72, 112), (96, 60, 44), (54, 50, 
 _ALIKE_TOP: Bgr = (58, 52, 50)
 _ALIKE_TROUSERS: Bgr = (50, 46, 44)
 _BARE_ARMS = 0.35
-
-
-class Colours(StrEnum):
-    """How much clothes tell people apart."""
-
-    DISTINCT = "distinct"
-    """Everybody wears colours of their own, the same on every camera."""
-    ALIKE = "alike"
-    """Everybody wears nearly the same."""
-    CHANGING = "changing"
-    """Everybody wears other colours in every place."""
 
 
 @dataclass(frozen=True, slots=True)

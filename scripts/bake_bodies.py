@@ -12,7 +12,7 @@ Who is drawn (seed 4, 2,400 people):
 * height of an adult man is N(1.75, 0.07) m, of a woman N(1.62, 0.065) m, 3 cm less beyond 65;
   of a child the median of the CDC growth charts (Kuczmarski et al. 2000) for the age, with a
   standard deviation of 4.5 %; the model's height parameter is solved for it;
-* weight is N(0.55, 0.17) of the model's 0..1 (0.5 is average), muscle N(0.52, 0.15) for men,
+* weight is N(0.58, 0.23) of the model's 0..1 (0.5 is average), muscle N(0.52, 0.15) for men,
   N(0.42, 0.15) for women, 0.1 less beyond 65, proportions N(0.55, 0.2), all cut to 0.02..0.98;
 * lengths and girths that the above leaves alike (arms, thighs, shanks, shoulders, neck, belly ...)
   vary by themselves with the spreads of `_BUILD`, one unit being the model's full range.
@@ -120,7 +120,7 @@ def draw_people(rng: np.random.Generator, count: int) -> dict[str, Floats]:
         "years": years,
         "age": np.interp(years, _YEARS, _AGES),
         "height_m": rng.normal(median - 0.03 * old, spread),
-        "weight": rng.normal(0.55, 0.17, count).clip(0.02, 0.98),
+        "weight": rng.normal(0.58, 0.23, count).clip(0.02, 0.98),
         "muscle": muscle.clip(0.02, 0.98),
         "proportions": rng.normal(0.55, 0.2, count).clip(0.02, 0.98),
     }
@@ -184,7 +184,13 @@ def twist(axis: Floats, angle: Floats) -> Floats:
 
 
 def rest_turns(bones: list[str], vertices: Floats, heads: Floats) -> Floats:
-    """Return the world rotation of each bone, (N, B, 3, 3), that takes anny's rest to ours."""
+    """Return the world rotation of each bone, (N, B, 3, 3), that takes anny's rest to ours.
+
+    Args:
+        bones: Names of the bones.
+        vertices: Those the arms must not hang in, shape (N, V, 3).
+        heads: Where the bones begin, shape (N, B, 3).
+    """
     turns = np.tile(np.eye(3), (*heads.shape[:2], 1, 1))
     for side, sign in ((".L", 1.0), (".R", -1.0)):
         at = {name: heads[:, bones.index(name + side)] for name in _LIMB}
@@ -208,7 +214,7 @@ def _arm(at: dict[str, Floats], vertices: Floats, sign: float) -> tuple[Floats, 
     zeros = np.zeros(len(vertices))
     reach = at["upperarm01"][:, 2] - np.linalg.norm(at["wrist"] - at["upperarm01"], axis=1)
     band = np.abs(vertices[..., 2] - at["upperleg01"][:, None, 2]) < 0.15
-    hips = np.where(band & (np.abs(vertices[..., 1]) < 0.3), np.abs(vertices[..., 1]), 0).max(1)
+    hips = np.where(band, np.abs(vertices[..., 1]), 0).max(1)
     length = at["upperarm01"][:, 2] - reach
     sine = (hips + 0.03 - np.abs(at["upperarm01"][:, 1])) / length
     out = np.arcsin(sine.clip(0.05, 0.45))
@@ -278,6 +284,7 @@ _MERGE = (  # the first prefix that fits
     ("foot", "ankle"),
     ("toe", "toe"),
 )
+_ARM = ("shoulder", "elbow", "wrist")
 _PLACES = {
     "spine": "spine04",
     "chest": "spine02",
@@ -479,7 +486,7 @@ def regions(vertices: Floats, joints: Floats, weights: Floats, faces: Ints) -> N
         return np.asarray(share[:, sides].sum(1))
 
     parts = np.full(len(quads), Region.TOP, np.uint8)
-    arm = part("shoulder", "elbow", "wrist")
+    arm = part(*_ARM)
     waist = 0.5 * at["pelvis"][2] + 0.5 * at["spine"][2] + 0.015
     parts[(centre[:, 2] < waist) & (arm < 0.5)] = Region.TROUSERS
     parts[arm > 0.5] = Region.SLEEVES
@@ -565,11 +572,13 @@ def _rest_shapes(
 ) -> tuple[Floats, Floats]:
     """Return the kept vertices (N, V, 3) and joints (N, J, 3) of all people in our rest pose."""
     bones, parents = list(model.bone_labels), list(model.bone_parents)
+    arms = [INDEX[f"{joint}_{side}"] for joint in _ARM for side in ("left", "right")]
+    trunk = merged_weights(bones, weights)[:, arms].sum(1) < 0.1
     all_vertices, all_joints = [], []
     for start in range(0, len(people["age"]), 50):
         some = {name: values[start : start + 50] for name, values in people.items()}
         vertices, heads = model_shapes(model, some)
-        turns = rest_turns(bones, vertices, heads)
+        turns = rest_turns(bones, vertices[:, trunk], heads)
         placed, heads = hang(vertices[:, chosen], heads, turns, weights[chosen], parents)
         joints = joint_places(bones, heads)
         origin = np.concatenate((joints[:, 0, :2], placed[..., 2].min(1)[:, None]), axis=1)
@@ -592,7 +601,11 @@ def _components(vertices: Floats, joints: Floats) -> dict[str, NDArray[Any]]:
     print(
         f"RMS error {1e3 * np.sqrt((distance**2).mean()):.2f} mm, worst {1e3 * distance.max():.1f}"
     )
-    return {"mean": mean.astype(np.float32), "basis": scaled, "coefficients": stored}
+    return {
+        "mean": mean.astype(np.float32).reshape(-1, 3),
+        "basis": scaled.reshape(COMPONENTS, -1, 3),
+        "coefficients": stored,
+    }
 
 
 if __name__ == "__main__":

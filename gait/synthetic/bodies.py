@@ -26,6 +26,10 @@ BAKE = Path(__file__).with_name("bodies.safetensors")
 
 Floats = NDArray[np.float32]
 
+_ALIKE = 40  # of so many people alike in gender and age one is mixed in
+_NOISE = np.float32(0.05)  # standard deviations added to each component
+_YEARS_PER_GENDER = 40  # as unlike as man and woman are people so many years apart
+
 
 class Region(IntEnum):
     """What a face of the mesh shows, so that it can be coloured."""
@@ -188,11 +192,13 @@ class Bodies:
         if missing or tuple(joints) != JOINTS:
             wrong = f"lacks {missing}" if missing else f"is for the joints {joints}"
             raise DataError(f"{path}: {wrong}, expected those of {list(JOINTS)}; {remedy}")
+        sizes = {name: tensor.size for name, tensor in held.items()}
+        for name, shape in _shapes(sizes).items():
+            if held[name].shape != shape:
+                wrong = f"{name} has the shape {held[name].shape}, expected {shape}"
+                raise DataError(f"{path}: {wrong}; {remedy}")
         for name in ("mean", "basis", "coefficients"):
             held[name] = held[name].astype(np.float32)
-        shape = (-1, 3)
-        held["mean"] = held["mean"].reshape(shape)
-        held["basis"] = held["basis"].reshape(len(held["basis"]), *shape)
         return cls(**{name: held[name] for name in cls.__slots__})
 
     def __len__(self) -> int:
@@ -206,10 +212,11 @@ class Bodies:
             rng: Where all randomness comes from.
         """
         one = int(rng.integers(len(self)))
-        apart = np.abs(self.gender - self.gender[one]) * 40 + np.abs(self.years - self.years[one])
-        other = int(rng.choice(np.argpartition(apart, 40)[:40]))
+        apart = _YEARS_PER_GENDER * np.abs(self.gender - self.gender[one])
+        apart += np.abs(self.years - self.years[one])
+        other = int(np.argsort(apart, kind="stable")[rng.integers(1, _ALIKE)])
         share = np.float32(rng.uniform(0, 0.5))
-        noise = rng.normal(0, 0.05, self.coefficients.shape[1]).astype(np.float32)
+        noise = _NOISE * rng.standard_normal(self.coefficients.shape[1], np.float32)
         between = (1 - share) * self.coefficients[one] + share * self.coefficients[other]
         return self.body(between + noise)
 
@@ -220,6 +227,23 @@ class Bodies:
         vertices, joints = np.split(points, [len(self.weights)])
         treads = np.ones(len(vertices), np.bool_)
         return Body(vertices, joints, self.weights, self.faces, self.parts, treads)
+
+
+def _shapes(sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes that the tensors of a bake must have, from how many numbers they hold."""
+    joints, people, faces = len(JOINTS), sizes["gender"], sizes["parts"]
+    vertices = sizes["weights"] // joints
+    components = sizes["coefficients"] // max(people, 1)
+    return {
+        "mean": (vertices + joints, 3),
+        "basis": (components, vertices + joints, 3),
+        "coefficients": (people, components),
+        "gender": (people,),
+        "years": (people,),
+        "weights": (vertices, joints),
+        "faces": (faces, 3),
+        "parts": (faces,),
+    }
 
 
 def _about_z(angle: Floats) -> Floats:

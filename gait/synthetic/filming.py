@@ -40,7 +40,7 @@ def film(seed: int, subject: Subject, noise: SegmentationNoise, device: str = "c
     Args:
         seed: Of the people.
         subject: Who, and their planned walks.
-        noise: What a segmenter does to the masks of views that have noise.
+        noise: What a segmenter does to masks; each view says how strongly.
         device: Where masks are rendered.
 
     Returns:
@@ -198,7 +198,8 @@ def _spoilt(
         seen = hidden(masks, corner_T2, view.occluder, view.height_px, rng)
         share = _areas(seen) / np.maximum(_areas(masks), 1)
         masks = np.where((share >= 1 - _MOST_HIDDEN)[:, None, None], seen, np.uint8(0))
-    return noise.apply(masks, rng, fps=fps) if view.has_noise else masks
+    spoiling = noise.model_copy(update={"strength": noise.strength * view.noise})
+    return spoiling.apply(masks, rng, fps=fps) if view.noise else masks
 
 
 def _areas(masks: Masks) -> NDArray[np.int64]:

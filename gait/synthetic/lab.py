@@ -31,7 +31,7 @@ def plan_lab(
     num_people: int,
     *,
     num_frames: int,
-    has_noise: bool,
+    noise: float,
     pitch: float,
     height_px: float,
 ) -> Plan:
@@ -47,7 +47,7 @@ def plan_lab(
                 _DISTANCE_M,
                 height_px,
                 (seed, index, number, azimuth),
-                has_noise=has_noise,
+                noise=noise,
             )
             for azimuth in VIEWS
         )

@@ -101,7 +101,7 @@ class Clothes:
         warm = rng.random() < habits.warmth
         skirted = rng.random() < habits.skirts
         return cls(
-            top_m=float(rng.uniform(0.012, 0.045) if warm else rng.uniform(0.002, 0.015)),
+            top_m=float(rng.uniform(0.015, 0.05) if warm else rng.uniform(0.002, 0.015)),
             sleeves_m=float(rng.uniform(0.01, 0.032) if warm else rng.uniform(0.001, 0.01)),
             trousers_m=float(rng.gamma(2.0, 0.5) * 0.006 * habits.looseness),
             flare_m=float(rng.uniform(0.0, 0.018) * habits.looseness),
@@ -140,8 +140,8 @@ class Habits:
             looseness=float(rng.uniform(0.5, 1.5)),
             warmth=float(rng.uniform(0.2, 0.9)),
             skirts=float(rng.uniform(0.1, 0.6)) if wears_skirts else 0.0,
-            hair=Hair(str(rng.choice(list(Hair), p=[0.45, 0.2, 0.2, 0.08, 0.07]))),
-            hair_m=float(rng.uniform(0.004, 0.025)),
+            hair=Hair(str(rng.choice(list(Hair), p=[0.56, 0.12, 0.18, 0.07, 0.07]))),
+            hair_m=float(rng.uniform(0.003, 0.018)),
             side=Side.LEFT if rng.random() < 0.35 else Side.RIGHT,
         )
 

@@ -76,7 +76,7 @@ class View:
         height_px: How tall the person appears then.
         seed: Of all that happens in this camera: noise, occluders, lost frames.
         occluder: What comes between, or None.
-        has_noise: Whether a segmenter made the masks, or they are exact.
+        noise: Strength of what the segmenter does to the masks; 0 leaves them exact.
         drop: Share of the frames that are lost.
         avoided: Frames whose view lies in it are left out; None for none.
     """
@@ -88,7 +88,7 @@ class View:
     height_px: float
     seed: tuple[int, ...]
     occluder: Occluder | None = None
-    has_noise: bool = False
+    noise: float = 0.0
     drop: float = 0.0
     avoided: Band | None = None
 

@@ -15,6 +15,7 @@ from gait.synthetic.wild import WildRanges, plan_wild
 _Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 _Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
+_LAB_NOISE = 0.3
 _WIDEST_UNSEEN = 60.0
 _USUAL = {
     Condition.NORMAL: 0.45,
@@ -36,7 +37,8 @@ class LabRecipe(StrictModel):
         people: How many; 74 of 124 train, as in CASIA-B. More give steadier figures, at the price
             of time.
         frames: Of each walk, at 25 a second. More show more of the gait, at the price of time.
-        noise: Whether masks are as a segmenter makes them. Without it they are exact and easier.
+        noise: Whether masks are a little as a segmenter makes them. Without it they are exact and
+            easier.
         pitch: How far the cameras look down, degrees. Higher shortens the legs.
         height_px: How tall people appear. Lower is blurred when it becomes 64 rows.
     """
@@ -55,7 +57,7 @@ class LabRecipe(StrictModel):
             self.seed,
             self.people,
             num_frames=self.frames,
-            has_noise=self.noise,
+            noise=_LAB_NOISE if self.noise else 0.0,
             pitch=self.pitch,
             height_px=self.height_px,
         )
@@ -72,6 +74,8 @@ class WildRecipe(StrictModel):
         frames: The longest walk; the shortest is half of it.
         noise: Whether masks are as a segmenter makes them. Without it they are exact, and what is
             trained on them is lost on real ones.
+        noise_strength: Weakest and strongest noise of a walk, 1 as it was learnt. Higher makes the
+            encoder hardier, at the price of detail it could have used.
         sessions: Sets of clothes a person is seen in. More let an encoder rely on clothes less.
         pitch: Lowest and highest angle the cameras look down by, degrees.
         height_px: Smallest and largest height of a person in the picture.
@@ -92,6 +96,7 @@ class WildRecipe(StrictModel):
     sequences: int = Field(default=12, ge=2, le=999)
     frames: int = Field(default=48, ge=1, le=1000)
     noise: bool = True
+    noise_strength: tuple[float, float] = (0.1, 1.0)
     sessions: int = Field(default=3, ge=1, le=99)
     pitch: tuple[float, float] = (0.0, 40.0)
     height_px: tuple[float, float] = (40.0, 200.0)
@@ -106,6 +111,7 @@ class WildRecipe(StrictModel):
     def _is_possible(self) -> Self:
         _check_range("pitch", self.pitch, 0.0, 40.0)
         _check_range("height_px", self.height_px, 40.0, 400.0)
+        _check_range("noise_strength", self.noise_strength, 0.0, 5.0)
         _check_range("unseen_azimuth", self.unseen_azimuth, 0.0, 90.0)
         _check_range("unseen_pitch", self.unseen_pitch, 0.0, 40.0)
         if self.unseen_azimuth[1] - self.unseen_azimuth[0] > _WIDEST_UNSEEN:
@@ -132,7 +138,7 @@ class WildRecipe(StrictModel):
             occlusion=self.occlusion,
             drop=self.drop,
             conditions=self.conditions,
-            has_noise=self.noise,
+            noise=self.noise_strength if self.noise else (0.0, 0.0),
             unseen=Band(self.unseen_azimuth, self.unseen_pitch),
         )
         return plan_wild(self.seed, self.people, self.test_people, ranges)

@@ -46,7 +46,7 @@ class WildRanges:
     occlusion: float
     drop: float
     conditions: Mapping[Condition, float]
-    has_noise: bool
+    noise: tuple[float, float]
     unseen: Band
 
 
@@ -99,7 +99,7 @@ def _walk(
         float(np.exp(rng.uniform(*np.log(ranges.height_px)))),
         (*seed, 1),
         occluder=_drawn(_OCCLUDERS, rng) if rng.random() < ranges.occlusion else None,
-        has_noise=ranges.has_noise,
+        noise=float(rng.uniform(*ranges.noise)),
         drop=float(rng.uniform(0.0, ranges.drop)) if rng.random() < 0.5 else 0.0,
         avoided=None if is_test else ranges.unseen,
     )

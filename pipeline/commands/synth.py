@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.commands.synth_video import video_command
+
 if TYPE_CHECKING:
     from gait.synthetic.recipes import LabRecipe, WildRecipe
     from gait.synthetic.write import Made
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Make synthetic walkers: data sets of silhouettes, and video.", no_args_is_help=True
 )
+app.command("video")(video_command)
 
 _CORES = os.cpu_count() or 1
 

@@ -7,6 +7,7 @@ what is compared with what, and holds the tables this script writes.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -23,19 +24,20 @@ from rich.table import Table
 from gait.data.atomic import write_atomically
 from gait.distance import euclidean
 from gait.encoder import Encoder
-from gait.errors import GaitError
+from gait.errors import DataError, GaitError
 from gait.evaluation.gei import gei_iou, gei_l2
 from gait.evaluation.halves import (
     HalvesConfig,
-    HalvesScore,
-    HalvesTrial,
     Walk,
+    WalkScore,
+    WalkTrial,
     cut_halves,
     gain,
     judge,
 )
 from gait.evaluation.openset import Estimate
 from gait.evaluation.paths import place_distances, turned_deg
+from gait.evaluation.returns import Sightings, returning
 from gait.evaluation.stretches import StretchConfig
 from pipeline.errors import PipelineError
 from pipeline.evaluation.walks import Followed, follow
@@ -43,11 +45,11 @@ from pipeline.sources.inputs import sample_path
 from pipeline.weights import BUNDLED, resolve
 
 ROOT = Path(__file__).resolve().parent.parent
-RANDOM = ("nano:0", "nano:1", "nano:2", "small:0", "standard:0")
+RANDOM = ("nano:0", "nano:1", "nano:2", "small:0")
 TURNED_DEG = 45.0
 BASELINE = "mean silhouettes, L2 (GEI)"
 Floats = NDArray[np.floating[Any]]
-Method = Callable[[HalvesTrial], Floats]
+Method = Callable[[WalkTrial], Floats]
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ SETTINGS = (
     Setting("whole tracks, swaps and all", clothes=StretchConfig(most_change=2.0)),
 )
 MAIN, THIRDS = SETTINGS[:2]
+RETURNS = Setting("people who come back in another track")
 
 
 @dataclass
@@ -83,7 +86,7 @@ class Embeddings:
     encoder: Encoder
     known: dict[bytes, Floats] = field(default_factory=dict)
 
-    def __call__(self, trial: HalvesTrial) -> Floats:
+    def __call__(self, trial: WalkTrial) -> Floats:
         """Return the distances of the paper's metric."""
         return euclidean(self._embed(trial.probe_shapes), self._embed(trial.gallery_shapes))
 
@@ -99,8 +102,8 @@ class Result:
     """What every method made of one setting."""
 
     setting: Setting
-    trial: HalvesTrial
-    scores: dict[str, HalvesScore]
+    trial: WalkTrial
+    scores: dict[str, WalkScore]
 
     def gain(self, name: str) -> Estimate:
         """Return the Rank-1 a method has over the mean silhouettes."""
@@ -108,14 +111,45 @@ class Result:
         return gain(self.trial, scores[name], scores[BASELINE], self.setting.halves)
 
 
-def evaluate(followed: Followed, setting: Setting, methods: dict[str, Method]) -> Result:
-    """Return the scores of some methods in one setting."""
+def halves(followed: Followed, setting: Setting) -> WalkTrial:
+    """Return the trial of first and last parts."""
     trial = cut_halves(followed.walks(setting.clothes), setting.halves)
     if not trial.probes:
         raise PipelineError(
             f"setting '{setting.name}': expected people who stay in view for some seconds and "
             "are seen with others, found none; give a longer or livelier recording"
         )
+    return trial
+
+
+def returns(followed: Followed, people: Path) -> WalkTrial:
+    """Return the trial of people who come back, told apart by a person's notes.
+
+    Raises:
+        DataError: The notes cannot be read.
+    """
+    try:
+        with people.open(encoding="utf-8", newline="") as file:
+            rows = [
+                (float(r["time_s"]), float(r["x"]), float(r["y"]), r["person"])
+                for r in csv.DictReader(file)
+            ]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{people}: expected a table of time_s,x,y,person, cannot read it ({error})"
+        ) from error
+    times_s, x, y, names = zip(*rows, strict=True) if rows else ((), (), (), ())
+    notes = Sightings(np.array(times_s), np.array([x, y]).T, np.array(names, dtype=np.str_))
+    walks = [
+        walk
+        for walk in followed.walks(RETURNS.clothes)
+        if len(walk.times_s) >= RETURNS.halves.min_silhouettes
+    ]
+    return returning(walks, [notes.who(*followed.boxes(walk)) for walk in walks])
+
+
+def evaluate(trial: WalkTrial, setting: Setting, methods: dict[str, Method]) -> Result:
+    """Return the scores of some methods."""
     scores = {name: judge(trial, method(trial), setting.halves) for name, method in methods.items()}
     return Result(setting, trial, scores)
 
@@ -154,11 +188,22 @@ def main_table(main: Result, thirds: Result) -> list[list[str]]:
     return rows
 
 
+def returns_table(result: Result) -> list[list[str]]:
+    """Return the rows of the table of people who come back, its head first."""
+    rows = [["method", "Rank-1", "over GEI", "EER"]]
+    rows.append(["chance", f"{result.trial.chance:.0%}", "", "50%"])
+    for name, score in result.scores.items():
+        over = "" if name == BASELINE else _spread(result.gain(name), signed=True)
+        rows.append([name, _spread(score.rank1), over, _spread(score.eer)])
+    return rows
+
+
 def sensitivity_table(results: Sequence[Result], names: Sequence[str]) -> list[list[str]]:
     """Return Rank-1 / EER of some methods in every setting, the head first."""
     rows = [["setting", "walks, probes", "chance", *names]]
     for result in results:
-        counts = f"{len(result.trial.walks)}, {len(result.trial.probes)}"
+        walks = {piece.name for piece in result.trial.probes}
+        counts = f"{len(walks)}, {len(result.trial.probes)}"
         scores = [result.scores[name] for name in names]
         figures = [f"{s.rank1.value:.0%} / {s.eer.value:.0%}" for s in scores]
         rows.append([result.setting.name, counts, f"{result.trial.chance:.0%}", *figures])
@@ -174,15 +219,14 @@ def _spread(estimate: Estimate, *, signed: bool = False) -> str:
 
 
 def facts(main: Result) -> str:
-    """Say in one sentence what the table rests on."""
+    """Say in one sentence what a table rests on."""
     trial = main.trial
-    tracks = len({walk.track for walk in trial.walks})
-    pairs = int(np.triu(trial.together).sum())
-    people = trial.together.sum(axis=1) + 1
+    tracks = len({probe.track for probe in trial.probes})
+    others = trial.different.sum(axis=1)
     return (
-        f"{len(trial.walks)} walks of {tracks} tracks, {len(trial.probes)} probes, "
-        f"{pairs} pairs of people in view together, {people.min()} to {people.max()} people to "
-        "choose from. In brackets 95% intervals, tracks resampled 2000 times."
+        f"{len(trial.probes)} probes of {tracks} tracks, {others.min()} to {others.max()} walks of "
+        f"other people to choose from, {trial.same.sum()} pairs of one person and "
+        f"{trial.different.sum()} of two. In brackets 95% intervals, tracks resampled 2000 times."
     )
 
 
@@ -207,10 +251,10 @@ def write_section(page: Path, name: str, text: str) -> None:
     write_atomically(page, f"{before}{begin}\n{text}\n{end}{after}".encode())
 
 
-def sheet(trial: HalvesTrial, columns: int = 2, count: int = 9) -> NDArray[np.uint8]:
+def sheet(trial: WalkTrial, columns: int = 2, count: int = 9) -> NDArray[np.uint8]:
     """Draw some silhouettes of each walk's first part and, right of the line, of its last."""
     strips = []
-    for walk, *parts in zip(trial.walks, trial.gallery, trial.probes, strict=True):
+    for walk, *parts in zip(trial.probes, trial.gallery, trial.probes, strict=True):
         label = np.zeros((64, 44), dtype=np.uint8)
         cv2.putText(label, walk.name, (1, 36), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (160,), 1)
         first, last = (np.hstack([p.silhouettes[k] for k in _evenly(p, count)]) for p in parts)
@@ -238,8 +282,7 @@ def as_json(followed: Followed, results: Sequence[Result], used: dict[str, Embed
                 "name": result.setting.name,
                 "halves": result.setting.halves.model_dump(),
                 "clothes": result.setting.clothes.model_dump(),
-                "walks": [walk.name for walk in result.trial.walks],
-                "probe_walk": result.trial.probe_walk.tolist(),
+                "probes": [probe.name for probe in result.trial.probes],
                 "turned_deg": turned_deg(result.trial).round(1).tolist(),
                 "chance": result.trial.chance,
                 "methods": {
@@ -271,39 +314,54 @@ def run(options: argparse.Namespace, console: Console) -> None:
     video = options.video or sample_path()
     console.print(f"Following everybody in {video.name}", style="dim")
     followed = follow(video, options.cache)
-    weights = options.weights or shipped()
-    used = encoders(weights, options.random or RANDOM, options.device)
+    used = encoders(options.weights or shipped(), options.random or RANDOM, options.device)
+    judged = {name: each for name, each in used.items() if each.encoder.is_trained}
+    methods: dict[str, Method]
     plain: dict[str, Method] = {BASELINE: gei, "mean silhouettes, IoU": iou}
-    judged = [name for name, each in used.items() if each.encoder.is_trained]
-    methods: dict[str, Method] = {
-        "place in the picture (control)": place_distances,
-        **plain,
-        **used,
-    }
+    full: dict[str, Method] = {"place in the picture (control)": place_distances, **plain, **used}
     results = []
     for setting in SETTINGS:
         console.print(f"Comparing: {setting.name}", style="dim")
-        chosen = methods if setting in (MAIN, THIRDS) else plain | {n: used[n] for n in judged}
-        results.append(evaluate(followed, setting, chosen))
-    table = main_table(*results[:2])
-    sensitivity = sensitivity_table(results, [*plain, *judged])
-    show(console, facts(results[0]), table)
-    show(console, "Rank-1 / EER, one thing changed at a time", sensitivity)
-    write_atomically(options.out / f"{video.stem}.json", as_json(followed, results, used))
-    drawn = cv2.imencode(".png", sheet(results[0].trial))[1]
-    write_atomically(options.out / f"{video.stem}.png", drawn.tobytes())
-    if options.page:
-        parts = [facts(results[0]), markdown(table), "Rank-1 / EER:", markdown(sensitivity)]
-        write_section(options.page, video.stem, "\n" + "\n\n".join(parts) + "\n")
+        trial = halves(followed, setting)
+        methods = full if setting in (MAIN, THIRDS) else {**plain, **judged}
+        results.append(evaluate(trial, setting, methods))
+    tables = {
+        facts(results[0]): main_table(*results[:2]),
+        "Rank-1 / EER, one thing changed at a time:": sensitivity_table(results, [*plain, *judged]),
+    }
+    people = options.people or ROOT / "scripts" / f"{video.stem}-people.csv"
+    if people.is_file() or options.people:
+        console.print(f"Comparing: {RETURNS.name}", style="dim")
+        results.append(evaluate(returns(followed, people), RETURNS, {**plain, **used}))
+        tables[f"People who come back. {facts(results[-1])}"] = returns_table(results[-1])
+    for title, rows in tables.items():
+        show(console, title, rows)
+    write(options, video.stem, results, tables, as_json(followed, results, used))
     console.print(f"Figures and silhouettes are in {options.out}", style="dim")
 
 
-def gei(trial: HalvesTrial) -> Floats:
+def write(
+    options: argparse.Namespace,
+    name: str,
+    results: Sequence[Result],
+    tables: dict[str, list[list[str]]],
+    figures: bytes,
+) -> None:
+    """Write JSON and picture, and the page if one was asked for."""
+    write_atomically(options.out / f"{name}.json", figures)
+    drawn = cv2.imencode(".png", sheet(results[0].trial))[1]
+    write_atomically(options.out / f"{name}.png", drawn.tobytes())
+    if options.page:
+        parts = [part for title, rows in tables.items() for part in (title, markdown(rows))]
+        write_section(options.page, name, "\n" + "\n\n".join(parts) + "\n")
+
+
+def gei(trial: WalkTrial) -> Floats:
     """Return the distances of mean silhouettes."""
     return gei_l2(trial.probe_shapes, trial.gallery_shapes)
 
 
-def iou(trial: HalvesTrial) -> Floats:
+def iou(trial: WalkTrial) -> Floats:
     """Return how little mean silhouettes overlap."""
     return gei_iou(trial.probe_shapes, trial.gallery_shapes)
 
@@ -323,6 +381,9 @@ def main() -> int:
         "--cache", type=Path, default=ROOT / "results/real/cache", help="folder for what is seen"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "results/real", help="JSON and picture")
+    parser.add_argument(
+        "--people", type=Path, help="who is who (CSV); default: scripts/CLIP-people.csv if there"
+    )
     parser.add_argument("--page", type=Path, help="Markdown page whose tables are rebuilt")
     try:
         run(parser.parse_args(), Console())

@@ -99,24 +99,20 @@ class Walk:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HalvesTrial:
+class WalkTrial:
     """What is looked for among what.
 
     Attributes:
-        walks: The N walks that are long enough and were in view with another one.
-        gallery: G pieces of the walks' first parts.
-        gallery_walk: Shape (G,): position of each one's walk.
-        probes: P pieces of the last parts.
-        probe_walk: Shape (P,): position of each one's walk.
-        together: Shape (N, N), bool: two different walks were in view at the same time.
+        gallery: G walks or pieces of walks.
+        probes: P of them.
+        same: Shape (P, G), bool: the pairs that are one person and count.
+        different: Shape (P, G), bool: the pairs that are two people and count.
     """
 
-    walks: tuple[Walk, ...]
     gallery: tuple[Walk, ...]
-    gallery_walk: NDArray[np.int64]
     probes: tuple[Walk, ...]
-    probe_walk: NDArray[np.int64]
-    together: NDArray[np.bool_]
+    same: NDArray[np.bool_]
+    different: NDArray[np.bool_]
 
     @property
     def gallery_shapes(self) -> list[NDArray[np.uint8]]:
@@ -129,24 +125,14 @@ class HalvesTrial:
         return [piece.silhouettes for piece in self.probes]
 
     @property
-    def same(self) -> NDArray[np.bool_]:
-        """Which pairs are one walk, shape (P, G)."""
-        return np.asarray(self.probe_walk[:, None] == self.gallery_walk)
-
-    @property
-    def different(self) -> NDArray[np.bool_]:
-        """Which pairs are two people, shape (P, G)."""
-        return np.asarray(self.together[np.ix_(self.probe_walk, self.gallery_walk)])
-
-    @property
     def chance(self) -> float:
-        """Rank-1 of guessing: the mean of 1 / people in question; NaN without probes."""
-        people = self.together.sum(axis=1)[self.probe_walk] + 1
-        return float((1 / people).mean()) if len(people) else float("nan")
+        """Rank-1 of guessing; NaN without probes."""
+        right, wrong = self.same.sum(axis=1), self.different.sum(axis=1)
+        return float((right / (right + wrong)).mean()) if len(right) else float("nan")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HalvesScore:
+class WalkScore:
     """How well one method finds the first halves.
 
     Attributes:
@@ -160,30 +146,28 @@ class HalvesScore:
     hits: NDArray[np.bool_]
 
 
-def cut_halves(walks: Sequence[Walk], config: HalvesConfig) -> HalvesTrial:
+def cut_halves(walks: Sequence[Walk], config: HalvesConfig) -> WalkTrial:
     """Return the trial of some walks; those too short or never in company are left out."""
     parts = [_parts(walk, config) for walk in walks]
-    usable = [
-        i
-        for i, both in enumerate(parts)
-        if all(len(p.times_s) >= config.min_silhouettes for p in both)
-    ]
+    least = config.min_silhouettes
+    usable = [i for i, both in enumerate(parts) if all(len(p.times_s) >= least for p in both)]
     together = _together([walks[i] for i in usable], config.together_s)
     social = np.flatnonzero(together.any(axis=1)).tolist()
-    kept = [usable[i] for i in social]
-    first = [_windows(parts[i][0], config.window) for i in kept]
-    last = [_windows(parts[i][1], config.window) for i in kept]
-    return HalvesTrial(
-        walks=tuple(walks[i] for i in kept),
+    first = [_windows(parts[usable[i]][0], config.window) for i in social]
+    last = [_windows(parts[usable[i]][1], config.window) for i in social]
+    gallery_walk, probe_walk = (
+        np.repeat(np.array(social, dtype=np.int64), [len(pieces) for pieces in some])
+        for some in (first, last)
+    )
+    return WalkTrial(
         gallery=tuple(each for some in first for each in some),
-        gallery_walk=np.repeat(np.arange(len(kept)), [len(some) for some in first]),
         probes=tuple(each for some in last for each in some),
-        probe_walk=np.repeat(np.arange(len(kept)), [len(some) for some in last]),
-        together=together[np.ix_(social, social)],
+        same=np.asarray(probe_walk[:, None] == gallery_walk, dtype=np.bool_),
+        different=together[np.ix_(probe_walk, gallery_walk)],
     )
 
 
-def judge(trial: HalvesTrial, distances: NDArray[np.floating], config: HalvesConfig) -> HalvesScore:
+def judge(trial: WalkTrial, distances: NDArray[np.floating], config: HalvesConfig) -> WalkScore:
     """Return how well a method does.
 
     Args:
@@ -204,16 +188,14 @@ def judge(trial: HalvesTrial, distances: NDArray[np.floating], config: HalvesCon
     hits = own < other
     weights = _resampled(trial, config)
     errors = _equal_error(trial, distances, np.vstack([np.ones(len(hits)), weights]))
-    return HalvesScore(
+    return WalkScore(
         rank1=_estimate(_mean(hits, np.ones((1, len(hits))))[0], _mean(hits, weights), config),
         eer=_estimate(errors[0], errors[1:], config),
         hits=hits,
     )
 
 
-def gain(
-    trial: HalvesTrial, score: HalvesScore, baseline: HalvesScore, config: HalvesConfig
-) -> Estimate:
+def gain(trial: WalkTrial, score: WalkScore, baseline: WalkScore, config: HalvesConfig) -> Estimate:
     """Return how much more Rank-1 a method has than a baseline on the same probes.
 
     The interval is that of the difference: what is hard for both does not widen it.
@@ -249,16 +231,16 @@ def _together(walks: Sequence[Walk], together_s: float) -> NDArray[np.bool_]:
     return np.asarray((common >= together_s) & ~np.eye(len(walks), dtype=bool))
 
 
-def _resampled(trial: HalvesTrial, config: HalvesConfig) -> NDArray[np.float64]:
+def _resampled(trial: WalkTrial, config: HalvesConfig) -> NDArray[np.float64]:
     """Return how often each probe counts in each bootstrap sample, shape (resamples, P)."""
-    if not trial.walks:
+    if not trial.probes:
         return np.zeros((config.resamples, 0))
-    tracks = np.unique([walk.track for walk in trial.walks], return_inverse=True)[1]
+    tracks = np.unique([probe.track for probe in trial.probes], return_inverse=True)[1]
     count = int(tracks.max()) + 1
     drawn = np.random.default_rng(config.seed).multinomial(
         count, np.full(count, 1 / count), size=config.resamples
     )
-    return drawn[:, tracks[trial.probe_walk]].astype(np.float64)
+    return drawn[:, tracks].astype(np.float64)
 
 
 def _mean(values: NDArray[np.generic], weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -268,7 +250,7 @@ def _mean(values: NDArray[np.generic], weights: NDArray[np.float64]) -> NDArray[
 
 
 def _equal_error(
-    trial: HalvesTrial, distances: NDArray[np.floating], weights: NDArray[np.float64]
+    trial: WalkTrial, distances: NDArray[np.floating], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the equal error rate under each row of weights of the probes."""
     thresholds, steps = np.unique(distances, return_inverse=True)

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gait.evaluation.halves import HalvesTrial, Walk
+from gait.evaluation.halves import Walk, WalkTrial
 
 
-def place_distances(trial: HalvesTrial) -> NDArray[np.float64]:
+def place_distances(trial: WalkTrial) -> NDArray[np.float64]:
     """Return how many pixels the mean places of probes and gallery are apart, shape (P, G)."""
     probes, gallery = (
         np.array([piece.feet_xy.mean(axis=0) for piece in pieces]).reshape(-1, 2)
@@ -24,13 +24,13 @@ def place_distances(trial: HalvesTrial) -> NDArray[np.float64]:
     return np.asarray(np.linalg.norm(probes[:, None] - gallery, axis=2))
 
 
-def turned_deg(trial: HalvesTrial) -> NDArray[np.float64]:
+def turned_deg(trial: WalkTrial) -> NDArray[np.float64]:
     """Return by how many degrees of the picture each probe walks another way than its gallery.
 
     Of several pieces of the gallery the first counts. Shape (P,), 0..180.
     """
     probes, gallery = _headings(trial.probes), _headings(trial.gallery)
-    first = np.searchsorted(trial.gallery_walk, trial.probe_walk)
+    first = trial.same.argmax(axis=1)
     cosines = (probes * gallery[first]).sum(axis=1)
     return np.asarray(np.degrees(np.arccos(np.clip(cosines, -1, 1))))
 

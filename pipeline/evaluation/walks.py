@@ -70,6 +70,13 @@ class Followed:
             ]
         return found
 
+    def boxes(self, walk: Walk) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return times, shape (T,), and boxes, shape (T, 4), of all frames of a walk."""
+        of_track = self.track_ids == int(walk.track)
+        first, last = walk.seen_s
+        rows = of_track & (self.times_s >= first) & (self.times_s <= last)
+        return self.times_s[rows], self.xyxy[rows].astype(np.float64)
+
     def _walk(self, name: str, rows: NDArray[np.int64], seen_s: tuple[float, float]) -> Walk:
         times_s = self.times_s[rows]
         inside = (times_s >= seen_s[0]) & (times_s <= seen_s[1])

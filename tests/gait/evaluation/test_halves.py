@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gait.evaluation.gei import gei_l2
-from gait.evaluation.halves import HalvesConfig, HalvesTrial, Walk, cut_halves, gain, judge
+from gait.evaluation.halves import HalvesConfig, Walk, WalkTrial, cut_halves, gain, judge
 from gait.evaluation.paths import place_distances, turned_deg
 
 QUICK = HalvesConfig(resamples=200)
@@ -33,11 +33,11 @@ def walk(
     )
 
 
-def crowd(count: int, config: HalvesConfig = QUICK) -> HalvesTrial:
+def crowd(count: int, config: HalvesConfig = QUICK) -> WalkTrial:
     return cut_halves([walk(str(n), grey=10 * n) for n in range(count)], config)
 
 
-def separated(trial: HalvesTrial) -> NDArray[np.float64]:
+def separated(trial: WalkTrial) -> NDArray[np.float64]:
     return np.where(trial.same, 0.1, 0.9)
 
 
@@ -74,7 +74,7 @@ def test_figures_are_those_of_a_naive_loop(seed: int, count: int) -> None:
     score = judge(trial, distances, QUICK)
     hits, genuine, impostors = [], [], []
     for i in range(len(trial.probes)):
-        others = [j for j in range(len(trial.gallery)) if trial.together[i, j]]
+        others = [j for j in range(len(trial.gallery)) if trial.different[i, j]]
         hits.append(all(distances[i, i] < distances[i, j] for j in others))
         genuine.append(distances[i, i])
         impostors += [distances[i, j] for j in others]
@@ -101,8 +101,8 @@ def test_a_tie_is_a_miss() -> None:
 def test_only_people_in_view_together_are_compared() -> None:
     walks = [walk("a", 0), walk("b", 4), walk("c", 7.5), walk("alone", 60)]
     trial = cut_halves(walks, HalvesConfig(together_s=2))
-    assert [each.name for each in trial.walks] == ["a", "b", "c"]
-    assert trial.together.tolist() == [
+    assert [each.name for each in trial.probes] == ["a", "b", "c"]
+    assert trial.different.tolist() == [
         [False, True, False],
         [True, False, True],
         [False, True, False],
@@ -145,14 +145,15 @@ def test_swapping_looks_for_the_first_halves_among_the_last() -> None:
 def test_walks_with_too_few_silhouettes_are_left_out() -> None:
     walks = [walk("long"), walk("other"), walk("short", frames=45), walk("none", frames=0)]
     trial = cut_halves(walks, HalvesConfig(min_silhouettes=20))
-    assert [each.name for each in trial.walks] == ["long", "other"]
+    assert [each.name for each in trial.probes] == ["long", "other"]
 
 
 def test_windows_cut_each_half_into_whole_sequences() -> None:
     config = HalvesConfig(window=15, gap_s=0, min_silhouettes=15)
     trial = cut_halves([walk("a", frames=80), walk("b", frames=60)], config)
     assert [len(piece.silhouettes) for piece in trial.probes] == [15] * 4
-    assert trial.probe_walk.tolist() == [0, 0, 1, 1]
+    assert [piece.name for piece in trial.probes] == ["a", "a", "b", "b"]
+    assert trial.same.sum() == trial.different.sum() == 8
     score = judge(trial, separated(trial), config)
     assert score.rank1.value == 1
 

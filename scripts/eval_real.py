@@ -236,19 +236,15 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
 
 
-def write_section(page: Path, name: str, text: str) -> None:
-    """Replace what stands between the page's markers of `name`.
-
-    Raises:
-        PipelineError: The page has no such markers.
-    """
+def write_section(page: Path, name: str, text: str) -> bool:
+    """Replace what stands between the page's markers of `name`; False when it has none."""
     begin, end = f"<!-- eval-real {name} -->", f"<!-- end of eval-real {name} -->"
     old = page.read_text(encoding="utf-8") if page.is_file() else ""
     before, found, rest = old.partition(begin)
     _, closed, after = rest.partition(end)
-    if not (found and closed):
-        raise PipelineError(f"{page}: expected the markers '{begin}' and '{end}', found none")
-    write_atomically(page, f"{before}{begin}\n{text}\n{end}{after}".encode())
+    if found and closed:
+        write_atomically(page, f"{before}{begin}\n{text}\n{end}{after}".encode())
+    return bool(found and closed)
 
 
 def sheet(trial: WalkTrial, columns: int = 2, count: int = 9) -> NDArray[np.uint8]:
@@ -353,7 +349,8 @@ def write(
     write_atomically(options.out / f"{name}.png", drawn.tobytes())
     if options.page:
         parts = [part for title, rows in tables.items() for part in (title, markdown(rows))]
-        write_section(options.page, name, "\n" + "\n\n".join(parts) + "\n")
+        if not write_section(options.page, name, "\n" + "\n\n".join(parts) + "\n"):
+            print(f"{options.page} has no place for {name}: not rebuilt", file=sys.stderr)
 
 
 def gei(trial: WalkTrial) -> Floats:

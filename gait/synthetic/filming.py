@@ -28,7 +28,7 @@ Masks = NDArray[np.uint8]
 _LIMITS = SilhouetteLimits(min_height=24, max_aspect=1.2)
 _ENOUGH = 8
 _ATTEMPTS = 4
-_MOST_HIDDEN = 0.5
+_MOST_HIDDEN = 0.4
 _MEMORY = 15  # masks whose area is the usual one
 _MARGIN_PX = 12
 _FOCAL_PX = 1000.0

@@ -39,7 +39,7 @@ def hidden(
     columns = corner_T2[:, 0, None] + np.arange(masks.shape[2])
     match occluder:
         case Occluder.POST:
-            wide = height_px * rng.uniform(0.04, 0.16)
+            wide = height_px * rng.uniform(0.03, 0.12)
             covered = _between(columns, place.column, wide / 2)[:, None, :]
         case Occluder.LOW:
             top = place.foot - height_px * rng.uniform(0.06, 0.35)

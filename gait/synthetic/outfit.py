@@ -80,6 +80,7 @@ class Clothes:
         sleeves_m: How far the sleeves stand off the arms.
         trousers_m: How far the trousers stand off the legs.
         flare_m: How much further they do at the ankle.
+        shoes_m: How far the shoes stand off the feet.
         hair: How the hair is worn.
         hair_m: How thick it is.
         skirt: Instead of trousers to be seen, or None.
@@ -90,6 +91,7 @@ class Clothes:
     sleeves_m: float
     trousers_m: float
     flare_m: float
+    shoes_m: float
     hair: Hair
     hair_m: float
     skirt: Skirt | None = None
@@ -104,7 +106,8 @@ class Clothes:
             top_m=float(rng.uniform(0.015, 0.05) if warm else rng.uniform(0.002, 0.015)),
             sleeves_m=float(rng.uniform(0.01, 0.032) if warm else rng.uniform(0.001, 0.01)),
             trousers_m=float(rng.gamma(2.0, 0.5) * 0.006 * habits.looseness),
-            flare_m=float(rng.uniform(0.0, 0.018) * habits.looseness),
+            flare_m=float(rng.uniform(0.004, 0.026) * habits.looseness),
+            shoes_m=float(rng.uniform(0.002, 0.012)),
             hair=habits.hair if rng.random() < 0.8 else Hair(str(rng.choice(list(Hair)))),
             hair_m=habits.hair_m * float(rng.uniform(0.8, 1.2)),
             skirt=_skirt(rng) if skirted else None,
@@ -214,6 +217,7 @@ def _clad(body: Body, clothes: Clothes) -> Body:
         Region.TOP: clothes.top_m,
         Region.SLEEVES: clothes.sleeves_m,
         Region.TROUSERS: clothes.trousers_m,
+        Region.SHOES: clothes.shoes_m,
         Region.HAIR: clothes.hair_m,
     }
     clad = inflated(body, {part: each * scale for part, each in thickness.items()}, clothes.flare_m)

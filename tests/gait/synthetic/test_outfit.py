@@ -14,7 +14,15 @@ from gait.synthetic.shapes import ellipsoid
 from gait.synthetic.skeleton import INDEX
 from gait.synthetic.style import Style
 
-PLAIN = Clothes(top_m=0.0, sleeves_m=0.0, trousers_m=0.0, flare_m=0.0, hair=Hair.SHORT, hair_m=0.0)
+PLAIN = Clothes(
+    top_m=0.0,
+    sleeves_m=0.0,
+    trousers_m=0.0,
+    flare_m=0.0,
+    shoes_m=0.0,
+    hair=Hair.SHORT,
+    hair_m=0.0,
+)
 
 
 @pytest.fixture(scope="module")

@@ -165,13 +165,10 @@ def _runs(patch: NDArray[np.bool_], left: int, top: int, hw: tuple[int, int]) ->
     columns[:, top : top + patch.shape[0]] = patch.T
     flat = columns.ravel()
     changes = np.flatnonzero(np.diff(flat, prepend=0)) + left * hw[0]
-    # The patch may end with a person, and then the columns right of it do not.
-    end = [left * hw[0] + flat.size] if flat.size and flat[-1] else []
-    return [after - before for before, after in pairwise([0, *changes.tolist(), *end, _size(hw)])]
-
-
-def _size(hw: tuple[int, int]) -> int:
-    return hw[0] * hw[1]
+    size, end = hw[0] * hw[1], left * hw[0] + flat.size
+    # A person at the patch's last pixel ends there, unless the frame ends too.
+    ends = [end] if flat.size and flat[-1] and end < size else []
+    return [after - before for before, after in pairwise([0, *changes.tolist(), *ends, size])]
 
 
 def _characters(number: int) -> str:

@@ -65,7 +65,7 @@ class SceneConfig(StrictModel):
     cameras: int = Field(default=2, ge=1, le=8)
     layout: Layout = Layout.OVERLAP
     duration_s: float = Field(default=20.0, gt=0, le=3600)
-    fps: float = Field(default=15.0, ge=1, le=60)
+    fps: float = Field(default=15.0, ge=1, le=60, validate_default=True)
     width: int = Field(default=640, ge=160, le=3840, multiple_of=2)
     height: int = Field(default=480, ge=120, le=2160, multiple_of=2)
     colours: Colours = Colours.DISTINCT

@@ -25,6 +25,7 @@ _GAP_M = 0.6  # between the middles of two people who pass each other
 _SIDE_BY_SIDE_M = 0.75
 _STOP_S = (1.5, 4.0)
 _RAMP_S = 0.9
+_CUT_OFF = 0.2  # most of a walk that may lie before or after the film
 _END_M = 2.0
 _ALLOWANCE = 1.8  # time to walk a way in, as a share of what the usual speed takes
 _IN_STEP = Variation(speed=0.0, fatigue=0.0)  # two who walk together do not drift apart
@@ -124,7 +125,10 @@ class _Itinerary:
             shortest = round(self._config.transit_s[0] * self._config.fps)
             needed += (shortest * len(transits)) - sum(transits)
             transits = [shortest] * len(transits)
-        start = round(share * (self._config.num_frames - needed))
+        # Some are there already when the film begins, some still when it ends.
+        earliest = -_CUT_OFF * _length(stays[0])
+        latest = self._config.num_frames - needed + _CUT_OFF * _length(stays[-1])
+        start = round(earliest + share * (latest - earliest))
         visits: list[Visit] = []
         for stay, transit in zip(stays, [*transits, self._transit()], strict=True):
             visits += [each.later(start) for each in stay]

@@ -48,7 +48,7 @@ def main() -> int:
         )
         encoder = config.build()
         threshold = config.threshold if options.threshold is None else options.threshold
-        untrained = Encoder.random("small", seed=0)
+        untrained = Encoder.random("nano", seed=0)
         judged = []
         for stages in STAGES:
             with console.status(stages.name) as status:
@@ -88,23 +88,23 @@ def stage_cells(judged: list[Judged]) -> Cells:
     """Return the table of what each stage loses, the head first."""
     rows = [["", *(each.stages.name for each in judged)]]
     figures: list[tuple[str, Callable[[Judged], str]]] = [
-        ("boxes found (recall)", lambda j: _percent(j.followed.recall)),
-        ("boxes on somebody (precision)", lambda j: _percent(j.followed.precision)),
-        ("tracks per walk through a view", lambda j: f"{j.followed.tracks_per_walk:.2f}"),
-        ("purity of the tracks", lambda j: _percent(j.followed.purity)),
+        ("boxes found, %", lambda j: _percent(j.followed.recall)),
+        ("boxes on somebody, %", lambda j: _percent(j.followed.precision)),
+        ("tracks per walk", lambda j: f"{j.followed.tracks_per_walk:.2f}"),
+        ("purity of tracks, %", lambda j: _percent(j.followed.purity)),
         ("tracks of nobody", lambda j: str(j.followed.false_tracks)),
         ("mask IoU", lambda j: f"{j.followed.mask_iou:.3f}"),
         (
-            "tracks with a silhouette sequence",
-            lambda j: f"{j.followed.usable} of {j.followed.tracks}",
+            "usable tracks",
+            lambda j: f"{j.followed.usable} / {j.followed.tracks}",
         ),
-        ("IDF1, nobody recognised again", lambda j: _percent(j.alone)),
+        ("IDF1, nobody found again", lambda j: _percent(j.alone)),
         ("**IDF1**", lambda j: _percent(j.id_f1)),
-        ("IDF1, best threshold in hindsight", lambda j: _percent(j.hindsight)),
-        ("IDF1, everybody recognised", lambda j: _percent(j.best)),
+        ("IDF1, best threshold", lambda j: _percent(j.hindsight)),
+        ("IDF1, all found again", lambda j: _percent(j.best)),
         ("identities founded", lambda j: "-" if j.score is None else str(j.identities)),
         *(
-            (f"IDF1 on {camera} alone", partial(_on_camera, camera))
+            (f"IDF1 on camera {camera}", partial(_on_camera, camera))
             for camera in judged[0].by_camera
         ),
     ]
@@ -114,7 +114,7 @@ def stage_cells(judged: list[Judged]) -> Cells:
 def retrieval_cells(judged: list[Judged]) -> Cells:
     """Return the table of tracks found on the other camera, the head first."""
     methods = list(max(judged, key=lambda each: len(each.retrieval)).retrieval)
-    rows = [["Rank-1 / mAP", *(each.stages.name for each in judged)]]
+    rows = [["Rank-1, mAP, %", *(each.stages.name for each in judged)]]
     for method in methods:
         scores = [each.retrieval.get(method) for each in judged]
         label = f"**{method}**" if method == "encoder" else method
@@ -122,7 +122,7 @@ def retrieval_cells(judged: list[Judged]) -> Cells:
             [
                 label,
                 *(
-                    "-" if s is None else f"{_percent(s.rank1)} / {_percent(s.mean_ap)}"
+                    "-" if s is None else f"{_percent(s.rank1)}, {_percent(s.mean_ap)}"
                     for s in scores
                 ),
             ]
@@ -138,7 +138,7 @@ def _on_camera(camera: str, judged: Judged) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "-" if share is None or share != share else f"{100 * share:.1f} %"
+    return "-" if share is None or share != share else f"{100 * share:.1f}"
 
 
 def _print(judged: list[Judged]) -> None:

@@ -36,7 +36,7 @@ from pipeline.values import Embedding
 Track = tuple[str, int]
 """Camera and track id."""
 
-_TRIED_THRESHOLDS = 60
+_TRIED_THRESHOLDS = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gait.data.atomic import write_atomically
 from gait.errors import DataError
 from pipeline.evaluation.boxes import Boxes
 
@@ -33,6 +34,27 @@ class CameraTruth:
     boxes: Boxes
     track_ids: NDArray[np.int64]
     visible: NDArray[np.float64]
+
+    def rows(self) -> list[list[float | str]]:
+        """Return rows for JSON: frame, track, person, left, top, right, bottom, visible."""
+        return [
+            [frame, track, who, *box, visible]
+            for frame, track, who, box, visible in zip(
+                self.boxes.frames.tolist(),
+                self.track_ids.tolist(),
+                self.boxes.who.tolist(),
+                self.boxes.xyxy.tolist(),
+                self.visible.tolist(),
+                strict=True,
+            )
+        ]
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[Sequence[Any]]) -> Self:
+        """Return the truth that `rows` wrote."""
+        boxes = Boxes.of((int(row[0]), str(row[2]), row[3:7]) for row in rows)
+        tracks = np.array([row[1] for row in rows], dtype=np.int64)
+        return cls(boxes, tracks, np.array([row[7] for row in rows], dtype=np.float64))
 
     @property
     def counts(self) -> NDArray[np.bool_]:
@@ -113,6 +135,30 @@ class Scene:
     def people(self) -> set[str]:
         """Everybody who is in view of any camera."""
         return {who for camera in self.cameras.values() for who in camera.boxes.who.tolist()}
+
+
+def write_truth(path: Path, truth: Mapping[str, CameraTruth]) -> None:
+    """Write who is where on each camera as one small JSON file, without masks.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    text = json.dumps({name: camera.rows() for name, camera in truth.items()})
+    write_atomically(path, text.replace("], [", "],\n[").encode() + b"\n")
+
+
+def read_truth(path: Path) -> dict[str, CameraTruth]:
+    """Return what `write_truth` wrote.
+
+    Raises:
+        DataError: It is missing or damaged.
+    """
+    try:
+        return {name: CameraTruth.of_rows(rows) for name, rows in _read(path).items()}
+    except (AttributeError, TypeError, ValueError, IndexError) as error:
+        raise DataError(
+            f"{path}: expected camera names with rows of boxes ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _camera(path: Path) -> CameraTruth:

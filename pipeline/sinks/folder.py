@@ -4,6 +4,7 @@
       .trackletgait          says that this folder is ours to overwrite
       run.json               how the run was made and how it ended
       sightings.jsonl        who was where, when
+      checked.json           which identities are right, where somebody knows
       report.html            the same for people
       streams/<name>/
         tracks.mot.txt       boxes, MOTChallenge
@@ -132,6 +133,11 @@ class ResultsFolder:
         return self.path / "sightings.jsonl"
 
     @property
+    def checked(self) -> Path:
+        """Which identities are right; only there when the truth is known."""
+        return self.path / "checked.json"
+
+    @property
     def report(self) -> Path:
         """The page for people."""
         return self.path / "report.html"
@@ -209,7 +215,7 @@ class ResultsFolder:
                 )
 
     def _clear(self) -> None:
-        ours = [self.run, self.sightings, self.report]
+        ours = [self.run, self.sightings, self.checked, self.report]
         for stream in self._stream_folders():
             ours += [stream.tracks, stream.masks, stream.video]
             if stream.tracklets.is_dir():

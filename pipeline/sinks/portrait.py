@@ -35,25 +35,32 @@ class Strip:
 
 
 @dataclass(frozen=True, slots=True)
-class Portrait:
-    """An identity's pictures; `gei` is None and `strips` empty when no tracklet could be read."""
+class Mean:
+    """The mean of the silhouettes on one stream, as a data URL."""
 
-    gei: str | None
+    png: str
+    stream: str
     num_silhouettes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """An identity's pictures; both are empty when no tracklet could be read."""
+
+    means: tuple[Mean, ...]
     strips: tuple[Strip, ...]
 
 
 def portrait(folder: ResultsFolder, sightings: Sequence[Sighting]) -> Portrait:
     """Return the pictures of an identity, from the best tracklets of up to 8 of its sightings.
 
-    Sightings on different streams come first, so that walks on two cameras can be compared.
+    Sightings on different streams come first and each stream has a mean of its own, so that walks
+    on two cameras can be compared.
     """
     chosen = _stored(folder, _by_variety(sightings)[:_MOST_TRACKLETS])
-    if not chosen:
-        return Portrait(gei=None, num_silhouettes=0, strips=())
-    silhouettes = np.concatenate([tracklet.silhouettes for tracklet in chosen])
-    strips = tuple(_strip(tracklet) for tracklet in chosen[:_STRIPS])
-    return Portrait(_data_url(gait_energy_image(silhouettes)), len(silhouettes), strips)
+    streams = list(dict.fromkeys(tracklet.stream for tracklet in chosen))[:_STRIPS]
+    means = tuple(_mean([t for t in chosen if t.stream == stream]) for stream in streams)
+    return Portrait(means, tuple(_strip(tracklet) for tracklet in chosen[:_STRIPS]))
 
 
 def _by_variety(sightings: Sequence[Sighting]) -> list[Sighting]:
@@ -81,6 +88,12 @@ def _stored(folder: ResultsFolder, sightings: Iterable[Sighting]) -> list[Trackl
 
 def _first_frame(uid: str) -> int:
     return int(uid.rpartition("/")[2])
+
+
+def _mean(tracklets: Sequence[Tracklet]) -> Mean:
+    silhouettes = np.concatenate([tracklet.silhouettes for tracklet in tracklets])
+    png = _data_url(gait_energy_image(silhouettes))
+    return Mean(png, tracklets[0].stream, len(silhouettes))
 
 
 def _strip(tracklet: Tracklet) -> Strip:

@@ -12,9 +12,11 @@ from urllib.parse import quote
 
 import jinja2
 
+from pipeline.sinks.checked import Checked, read_checked
 from pipeline.sinks.drawing import identity_colour
 from pipeline.sinks.folder import ResultsFolder
 from pipeline.sinks.portrait import Portrait, portrait
+from pipeline.sinks.report_checked import Verdict, checked_card, verdict
 from pipeline.sinks.run import RunRecord, StageSpeed, StreamReport, read_run
 from pipeline.sinks.sightings import clock_text, read_sightings
 from pipeline.values import Sighting
@@ -85,7 +87,7 @@ class SightingRow:
 
 @dataclass(frozen=True, slots=True)
 class IdentityCard:
-    """Everything the page says of one identity."""
+    """Everything the page says of one identity; `verdict` only where the truth is known."""
 
     name: str
     colour: str
@@ -94,6 +96,7 @@ class IdentityCard:
     portrait: Portrait
     rows: list[SightingRow]
     more: int
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ class StreamCard:
 
 
 def write_report(folder: ResultsFolder) -> Path:
-    """Write report.html from the folder's run.json, sightings.jsonl and tracklets.
+    """Write report.html from run.json, sightings.jsonl, checked.json and the tracklets.
 
     The page loads nothing from anywhere; its links to the videos are relative. Its size is bounded:
     beyond 60 identities and 12 sightings each it says how many more there are.
@@ -121,7 +124,7 @@ def write_report(folder: ResultsFolder) -> Path:
     """
     run = read_run(folder)
     sightings = read_sightings(folder.sightings) if folder.sightings.exists() else []
-    page = _template().render(_page(folder, run, sightings))
+    page = _template().render(_page(folder, run, sightings, read_checked(folder)))
     folder.write(folder.report, page.encode("utf-8", "replace"))
     return folder.report
 
@@ -138,7 +141,7 @@ def _template() -> jinja2.Template:
 
 
 def _page(
-    folder: ResultsFolder, run: RunRecord, sightings: Sequence[Sighting]
+    folder: ResultsFolder, run: RunRecord, sightings: Sequence[Sighting], checked: Checked | None
 ) -> dict[str, object]:
     by_identity = _by_identity(sightings)
     span = _span(run, sightings)
@@ -151,8 +154,9 @@ def _page(
         "headline": _headline(len(by_identity), run),
         "problems": [s for s in run.streams if s.problem][:_MOST_STREAMS],
         "tiles": _tiles(by_identity, run, sightings),
+        "checked": checked_card(checked, list(by_identity)[:MOST_IDENTITIES]),
         "cards": [
-            _card(folder, identity, own, streams, span)
+            _card(folder, identity, own, streams, span, checked)
             for identity, own in list(by_identity.items())[:MOST_IDENTITIES]
         ],
         "more_identities": max(0, len(by_identity) - MOST_IDENTITIES),
@@ -234,6 +238,7 @@ def _card(
     sightings: Sequence[Sighting],
     streams: dict[str, StreamReport],
     span: Span,
+    checked: Checked | None,
 ) -> IdentityCard:
     timeline: dict[str, list[Bar]] = defaultdict(list)
     for sighting in sightings[:_MOST_BARS]:
@@ -249,6 +254,7 @@ def _card(
         portrait=portrait(folder, sightings),
         rows=_rows(sightings, streams),
         more=max(0, len(sightings) - MOST_SIGHTINGS),
+        verdict=verdict(checked, identity),
     )
 
 

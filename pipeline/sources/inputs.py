@@ -91,6 +91,12 @@ def sample_path() -> Path:
     return Path(str(files("pipeline").joinpath("samples", "vtest-20s.mp4")))
 
 
+def walker_samples() -> tuple[list[Path], Path]:
+    """Return the rendered clips that ship, of the same people on two cameras, and their truth."""
+    folder = sample_path().parent
+    return [folder / "walkers-a.mp4", folder / "walkers-b.mp4"], folder / "walkers.json"
+
+
 def _expand_one(text: str) -> list[Path]:
     path = Path(text)
     if "://" in text:

@@ -18,6 +18,23 @@ from pipeline.sources.inputs import sample_path
 PROGRAM = (sys.executable, "-m", "pipeline.cli")
 
 
+def test_the_demo_says_how_many_walkers_were_right(run, tmp_path, make_video, monkeypatch):
+    clips = [make_video(f"{name}.mp4", size=(160, 120)) for name in ("street", "one", "two")]
+    boxes = [[frame, 1, "p1", 10, 10, 50, 100, 1.0] for frame in range(30)]
+    truth = tmp_path / "truth.json"
+    truth.write_text(json.dumps({"one": boxes, "two": boxes}))
+    monkeypatch.setattr("pipeline.sources.inputs.sample_path", lambda: clips[0])
+    monkeypatch.setattr("pipeline.sources.inputs.walker_samples", lambda: (clips[1:], truth))
+    code, printed = run("demo", "--out", tmp_path / "out")
+    assert code == 0
+    assert "0 of 1 people on one and two got one identity" in printed
+    checked = json.loads((tmp_path / "out" / "checked.json").read_text())
+    assert checked["people"] == [
+        {"person": "p1", "identities": {"one": None, "two": None}, "is_right": False}
+    ]
+    assert "Checked against the truth" in (tmp_path / "out" / "report.html").read_text()
+
+
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Run the command line in this process; return its exit code and what it printed."""

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import pytest
 
 from pipeline.errors import OutputError
+from pipeline.sinks.checked import Checked, CheckedPerson, write_checked
 from pipeline.sinks.folder import ResultsFolder
 from pipeline.sinks.report import MOST_IDENTITIES, MOST_SIGHTINGS, Span, write_report
 from pipeline.sinks.run import write_run
@@ -98,9 +99,53 @@ def test_moments_count_from_the_videos_first_picture(
 
 def test_both_walks_are_shown_as_pictures_inside_the_page(two_cameras: Page) -> None:
     pictures = [src for src in two_cameras.all("src")]
-    assert len(pictures) == 3  # one gait energy image, one strip a camera
+    assert len(pictures) == 4  # one gait energy image and one strip a camera
     assert all(src.startswith("data:image/png;base64,") for src in pictures)
-    assert "mean of 60 silhouettes" in two_cameras.text
+    assert "hall gait energy image, mean of 30 silhouettes" in two_cameras.text
+    assert "yard gait energy image, mean of 30 silhouettes" in two_cameras.text
+
+
+def test_where_the_truth_is_known_the_page_says_who_is_right(
+    folder: ResultsFolder, run_record: Make, stream_report: Make, sighting: Make
+) -> None:
+    people = [
+        ("ann", {"hall": "person-001", "yard": "person-001"}, True),
+        ("bob", {"hall": "person-002", "yard": "person-003"}, False),
+        ("cat", {"hall": "person-004", "yard": None}, False),
+        ("dan", {"hall": "person-004"}, False),
+        ("eve", {"yard": "person-005"}, True),
+    ]
+    write_checked(
+        folder,
+        Checked(
+            streams=("hall", "yard"),
+            id_f1=0.625,
+            people=tuple(
+                CheckedPerson(person=who, identities=names, is_right=right)
+                for who, names, right in people
+            ),
+        ),
+    )
+    page = build(
+        folder,
+        run_record(stream_report(folder), stream_report(folder, "yard")),
+        [sighting(f"person-00{n}", track_id=n) for n in range(1, 7)],
+    )
+    assert "1 of 3 got one identity of their own" in page.text
+    assert "IDF1 is 0.62" in page.text
+    assert "ann person-001 person-001 right" in page.text
+    assert "bob person-002 person-003 not found again" in page.text
+    assert "cat person-004 not recognised mixed up with dan" in page.text
+    assert "eve not in view person-005 alone here" in page.text
+    assert page.text.count("in truth ann") == 1
+    assert "in truth bob, and not all of them" in page.text
+    assert "in truth cat and dan" in page.text
+    for link in (each for each in page.all("href") if each.startswith("#")):
+        assert link[1:] in page.all("id")
+
+
+def test_where_nobody_knows_the_truth_the_page_does_not_speak_of_it(two_cameras: Page) -> None:
+    assert "truth" not in two_cameras.text
 
 
 def test_who_was_seen_too_briefly_is_counted_with_reasons(two_cameras: Page) -> None:

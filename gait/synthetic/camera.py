@@ -1,7 +1,4 @@
-"""Pinhole cameras: from metres in the world to pixels, and to the crop of a person.
-
-Legend of the shape suffixes: T frames, V vertices.
-"""
+"""Pinhole cameras: from metres in the world to pixels."""
 
 from __future__ import annotations
 
@@ -162,43 +159,6 @@ class Camera:
             [0.0, 0.0, 1.0],
         ]
         return {"K": intrinsic, "R": rotation.tolist(), "t": (-rotation @ self.position).tolist()}
-
-
-def crop(
-    pixels_TV2: NDArray[np.float32], height_px: float | NDArray[np.float64], margin: float = 0.12
-) -> tuple[NDArray[np.float32], tuple[int, int]]:
-    """Return each frame's person at a chosen height, in an image that holds all of them.
-
-    This is how far people are simulated: their masks are rendered at the few pixels they have.
-    Every frame is scaled alike in both axes, so that shapes stay; the person's middle column is
-    the middle of the crop.
-
-    Args:
-        pixels_TV2: The vertices of one person in each frame, from `Camera.project`.
-        height_px: Of the person from head to feet: one number, or one a frame, shape (T,).
-        margin: Space around the largest person, in person heights, for noise that grows it.
-
-    Returns:
-        Pixels in the crop, shape (T, V, 2), float32; and the crop's height and width.
-
-    Raises:
-        ValueError: A height below 2 pixels, a vertex without a pixel, or another shape.
-    """
-    heights = np.broadcast_to(np.asarray(height_px, dtype=np.float64), pixels_TV2.shape[:1])
-    if pixels_TV2.ndim != 3 or pixels_TV2.shape[2] != 2 or pixels_TV2.size == 0:
-        raise ValueError(f"pixels: expected shape (T, V, 2), got {pixels_TV2.shape}")
-    if not heights.min() >= 2:
-        raise ValueError(f"height_px: expected people at least 2 pixels high, got {heights.min()}")
-    low, high = pixels_TV2.min(axis=1), pixels_TV2.max(axis=1)
-    if not np.isfinite(high - low).all():
-        raise ValueError("pixels: expected a person wholly in front of the camera, got NaN")
-    scale = (heights / np.maximum(high[:, 1] - low[:, 1], 1e-6)).astype(np.float32)
-    border = math.ceil(margin * float(heights.max()))
-    width = math.ceil(float(((high[:, 0] - low[:, 0]) * scale).max())) + 2 * border
-    corner = np.stack([(low[:, 0] + high[:, 0]) / 2, low[:, 1]], axis=-1)
-    moved = (pixels_TV2 - corner[:, None]) * scale[:, None, None]
-    size_hw = (math.ceil(float(heights.max())) + 2 * border, width)
-    return moved + np.array([width / 2, border], dtype=np.float32), size_hw
 
 
 def _sin_cos(angle: float) -> tuple[float, float]:

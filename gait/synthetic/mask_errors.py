@@ -18,7 +18,7 @@ from gait.synthetic.noise import BANDS
 LUMP = 0.03
 """A piece farther than this from where it should be, in person heights, is a lump."""
 
-_CLOSED = 0.025  # half the width of gaps that count as narrow, in person heights
+_NARROW = 0.025  # half the width below which gaps and limbs count as narrow, in person heights
 _FEWEST_FRAMES = 8
 _LATER = 8  # frames between two errors that may be the same
 
@@ -47,6 +47,7 @@ class MaskErrors:
         iou_lowest: The IoU that 5 % of the frames fall below.
         perimeter_ratio: Length of the outline over the exact one's.
         gaps_filled: Share of the narrow gaps, between legs or arm and trunk, that are filled.
+        thin_lost: Share of the thin parts, feet, hands and straps, that are lost.
         holes: Share of frames with a hole that is not in the exact mask.
         top_off: Standard deviation of where the mask begins.
         bottom_off: Standard deviation of where it ends.
@@ -74,6 +75,7 @@ class MaskErrors:
     iou_lowest: float
     perimeter_ratio: float
     gaps_filled: float
+    thin_lost: float
     holes: float
     top_off: float
     bottom_off: float
@@ -116,6 +118,7 @@ class _Frame:
     iou: float
     perimeter: float
     gaps: tuple[int, int]
+    thin: tuple[int, int]
     hole: float
     top: float
     bottom: float
@@ -140,7 +143,8 @@ def _frame(exact: NDArray[np.bool_], spoilt: NDArray[np.bool_]) -> _Frame:
     offset = np.where(exact, 1 / height - depth, beyond)[rim]  # an exact rim is 1 px deep: 0
     of_rim = band[np.nonzero(rim)[0]]
     missing, extra = exact & (beyond_spoilt > LUMP), spoilt & (beyond > LUMP)
-    narrow = _closing(exact, _CLOSED * height) & ~exact
+    narrow = _closing(exact, _NARROW * height) & ~exact
+    thin = _closing(~exact, _NARROW * height) & exact
     spoilt_top, spoilt_bottom = _rows(spoilt)
     union = int((exact | spoilt).sum())
     return _Frame(
@@ -153,6 +157,7 @@ def _frame(exact: NDArray[np.bool_], spoilt: NDArray[np.bool_]) -> _Frame:
         iou=float((exact & spoilt).sum() / union),
         perimeter=float(_rim(spoilt).sum() / _rim(exact).sum()),
         gaps=(int((narrow & spoilt).sum()), int(narrow.sum())),
+        thin=(int((thin & ~spoilt).sum()), int(thin.sum())),
         hole=float((_holes(spoilt) & exact).sum() / height**2),
         top=(spoilt_top - top) / height,
         bottom=(spoilt_bottom - bottom) / height,
@@ -199,9 +204,11 @@ def _areas(walks: list[list[_Frame]]) -> dict[str, Any]:
 def _shape(walks: list[list[_Frame]]) -> dict[str, Any]:
     frames = [frame for walk in walks for frame in walk]
     filled, gaps = np.sum([frame.gaps for frame in frames], axis=0).tolist()
+    lost, thin = np.sum([frame.thin for frame in frames], axis=0).tolist()
     return {
         "perimeter_ratio": float(np.mean([frame.perimeter for frame in frames])),
         "gaps_filled": filled / max(gaps, 1),
+        "thin_lost": lost / max(thin, 1),
         "holes": float(np.mean([frame.hole > 2e-4 for frame in frames])),
         "top_off": float(np.std([frame.top for frame in frames])),
         "bottom_off": float(np.std([frame.bottom for frame in frames])),

@@ -35,7 +35,8 @@ _BAND_CENTRES = (np.arange(BANDS) + 0.5) / BANDS
 _ON = 255
 _LEVELS_A_PIXEL, _ZERO = 64, 1 << 15  # distances as 16-bit integers, which OpenCV blurs exactly
 _FARTHEST_PX = 500.0
-_REFERENCE_PX, _SMALLEST_PX = 100.0, 30.0  # height at which the strength holds, stops to grow
+_REFERENCE_PX = 100.0  # height at which the strength holds
+_SMALLEST_PX = 50.0  # and below which it grows no more: no smaller people were measured
 _EDGE = 0.15  # how far beyond the person the field reaches, in person heights
 
 
@@ -74,8 +75,10 @@ class SegmentationNoise(StrictModel):
             are spoilt in the same way, at 1 their outlines swim by the same number of pixels.
         unevenness: How much it differs between walks: standard deviation of the strength's
             logarithm. Higher mixes clean walks with hopeless ones.
-        rounding: How far corners are rounded and gaps closed (sigma). Higher loses hands and closes
-            the gap between the legs.
+        rounding: How far corners and thin parts are rounded off (sigma). Higher loses hands, straps
+            and toes.
+        webbing: How wide gaps are filled (sigma). Higher closes those between the legs and between
+            arm and trunk.
         swell: How far outside the true outline the mask's lies on average in each slice. Higher
             fattens, below 0 thins.
         swell_spread: How much that differs between walks (standard deviation).
@@ -96,6 +99,7 @@ class SegmentationNoise(StrictModel):
     fade: float = Field(default=1.0, ge=0, le=2)
     unevenness: float = Field(default=0.3, ge=0, le=1.5)
     rounding: float = Field(default=0.008, ge=0, le=0.1)
+    webbing: float = Field(default=0.01, ge=0, le=0.1)
     swell: _Profile = (0.0,) * BANDS
     swell_spread: float = Field(default=0.003, ge=0, le=0.1)
     jitter: _Profile = (0.006,) * BANDS
@@ -129,22 +133,14 @@ class SegmentationNoise(StrictModel):
                 f"{path}: expected the numbers of SegmentationNoise: {error}"
             ) from error
 
-    def apply(
-        self,
-        masks: Masks,
-        rng: np.random.Generator,
-        *,
-        hidden: NDArray[np.bool_] | None = None,
-        fps: float = 25.0,
-    ) -> Masks:
+    def apply(self, masks: Masks, rng: np.random.Generator, *, fps: float = 25.0) -> Masks:
         """Return the masks of one walk as a segmenter would have made them.
 
         Args:
-            masks: One person, shape (T, H, W), uint8, non-zero is the person; with some margin
-                around them (`camera.crop` leaves it) and before `silhouette.normalise`.
+            masks: One person without what others hide, shape (T, H, W), uint8, non-zero is the
+                person; in a window that follows the person with some margin, and before
+                `silhouette.normalise`.
             rng: Where the noise comes from; one walk, one call.
-            hidden: Shape (T, H, W), bool: what stands in front, from `post`, `ledge` or somebody
-                else's masks.
             fps: Frames a second.
 
         Returns:
@@ -153,10 +149,8 @@ class SegmentationNoise(StrictModel):
         Raises:
             ValueError: Another shape or dtype, or a frame rate that is not above 0.
         """
-        _check(masks, hidden, fps)
+        _check(masks, fps)
         person = masks > 0
-        if hidden is not None:
-            person &= ~hidden
         if self.strength > 0 and person.any():
             strength = self.strength * float(np.exp(rng.normal(0, self.unevenness)))
             person = self._spoilt(person, strength, fps, rng)
@@ -171,6 +165,7 @@ class SegmentationNoise(StrictModel):
         level = _signed_distance(person)
         for lump in self._lumps(len(person), strength, fps, rng):
             _apply_lump(level, lump, person, extent)
+        level = np.maximum(level, _blurred(level, self.webbing * strength * size))
         level = _blurred(level, self.rounding * strength * size)
         level += (
             self._shifts(extent, person.shape, strength, fps, rng) * extent.height[:, None, None]
@@ -231,46 +226,6 @@ class SegmentationNoise(StrictModel):
             radius = float(rng.uniform(0.2, 0.4))
             place, side = rng.uniform(0, 1, 2).tolist()
             yield _Lump(frame, frame + 1, True, place, side, radius, radius, 0.0, (0.0, 0.0))
-
-
-def post(
-    shape: tuple[int, int, int], rng: np.random.Generator, width: tuple[float, float] = (0.05, 0.3)
-) -> NDArray[np.bool_]:
-    """Return something upright that the person passes behind, for `SegmentationNoise.apply`.
-
-    Args:
-        shape: Of the masks, (T, H, W).
-        rng: Where and how fast.
-        width: Narrowest and widest, in shares of the masks' height.
-
-    Returns:
-        Shape (T, H, W), bool: it enters on one side and leaves on the other within the walk, or
-        is still there at its end.
-    """
-    frames, height, columns = shape
-    wide = rng.uniform(*width) * height
-    step = rng.choice([-1, 1]) * rng.uniform(0.02, 0.06) * height  # the crop follows the person
-    middle = columns / 2 + (np.arange(frames) - rng.uniform(0, frames)) * step
-    inside = np.abs(np.arange(columns) + 0.5 - middle[:, None]) < wide / 2
-    return np.broadcast_to(inside[:, None], shape).copy()
-
-
-def ledge(
-    shape: tuple[int, int, int], rng: np.random.Generator, reach: tuple[float, float] = (0.1, 0.4)
-) -> NDArray[np.bool_]:
-    """Return something low that hides the feet for part of a walk: a bench, a car, a hedge.
-
-    Args:
-        shape: Of the masks, (T, H, W).
-        rng: When, and how high.
-        reach: Lowest and highest top, in shares of the masks' height from below.
-    """
-    frames, height, _ = shape
-    top = height * (1 - rng.uniform(*reach))
-    begin, end = np.sort(rng.uniform(-0.3, 1.3, 2)) * frames
-    when = (np.arange(frames) >= begin) & (np.arange(frames) < end)
-    below = np.arange(height) + 0.5 > top
-    return np.broadcast_to((when[:, None] & below)[..., None], shape).copy()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -412,15 +367,10 @@ def _largest(person: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return kept
 
 
-def _check(masks: Masks, hidden: NDArray[np.bool_] | None, fps: float) -> None:
+def _check(masks: Masks, fps: float) -> None:
     if masks.ndim != 3 or masks.dtype != np.uint8 or masks.size == 0:
         raise ValueError(
             f"masks: expected uint8 of shape (T, H, W), got {masks.dtype} of shape {masks.shape}"
-        )
-    if hidden is not None and (hidden.shape != masks.shape or hidden.dtype != np.bool_):
-        raise ValueError(
-            f"hidden: expected bool of the masks' shape {masks.shape}, "
-            f"got {hidden.dtype} of shape {hidden.shape}"
         )
     if not fps > 0:
         raise ValueError(f"fps: expected a frame rate above 0, got {fps}")

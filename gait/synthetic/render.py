@@ -36,7 +36,7 @@ def silhouettes(
     has no pixel (NaN, behind the camera) are left out.
 
     Args:
-        pixels: Vertices in pixels, shape (T, V, 2), from `Camera.project` or `crop`.
+        pixels: Vertices in pixels, shape (T, V, 2), from `Camera.project`.
         faces: Shape (F, 3), corners as indices of vertices, in any winding.
         size_hw: Height and width of the masks.
         device: Where to compute; None means where `pixels` lies, the CPU for an array.

@@ -7,7 +7,6 @@ Attribute names are the released checkpoints' key names; `pooling1`, for one, po
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gait.model.haar import haar
+from gait.model.haar import fused_kernel
 
 Downsampling = Literal["haar", "max", "average", "strided"]
 
@@ -122,41 +121,45 @@ class Stem(nn.Module):
         return out_NCTHW
 
 
-class Halving(nn.Module):
-    """Half the height and width of each frame without a window that overlaps the next.
+class HalvingConv(nn.Conv2d):
+    """A 1x1 convolution of what is kept of each 2x2 block of pixels.
 
-    The Haar wavelet keeps all four bands of a 2x2 block; the ablations keep its maximum or its
-    average. A 1x1 convolution reads what was kept.
+    The Haar wavelet keeps all four bands; the ablations keep the maximum or the average.
     """
 
     def __init__(self, kind: Downsampling, channels_in: int, channels_out: int) -> None:
+        super().__init__((4 if kind == "haar" else 1) * channels_in, channels_out, 1)
+        self._kind = kind
+
+    def forward(self, x_FCHW: torch.Tensor) -> torch.Tensor:
+        """Return shape (F, channels_out, H / 2, W / 2)."""
+        if self._kind == "haar":
+            return functional.conv2d(x_FCHW, fused_kernel(self.weight), self.bias, stride=2)
+        pool = functional.max_pool2d if self._kind == "max" else functional.avg_pool2d
+        return super().forward(pool(x_FCHW, 2))
+
+
+class Halving(nn.Module):
+    """Half the height and width of each frame without a window that overlaps the next."""
+
+    def __init__(self, kind: Downsampling, channels_in: int, channels_out: int) -> None:
         super().__init__()
-        self._kept, num_bands = _KEPT[kind]
         self.conv_bn_relu = nn.Sequential(
-            nn.Conv2d(num_bands * channels_in, channels_out, 1),
-            nn.BatchNorm2d(channels_out),
-            nn.ReLU(),
+            HalvingConv(kind, channels_in, channels_out), nn.BatchNorm2d(channels_out), nn.ReLU()
         )
 
     def forward(self, x_FCHW: torch.Tensor) -> torch.Tensor:
         """Return shape (F, channels_out, H / 2, W / 2)."""
-        out_FCHW: torch.Tensor = self.conv_bn_relu(self._kept(x_FCHW))
+        out_FCHW: torch.Tensor = self.conv_bn_relu(x_FCHW)
         return out_FCHW
 
 
-def _max(x_FCHW: torch.Tensor) -> torch.Tensor:
-    return functional.max_pool2d(x_FCHW, 2)
+class FrameMaxPool(nn.Module):
+    """The maximum of each 2x2 block of each frame; torch's MaxPool3d is slower on a CPU."""
 
-
-def _average(x_FCHW: torch.Tensor) -> torch.Tensor:
-    return functional.avg_pool2d(x_FCHW, 2)
-
-
-_KEPT: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], int]] = {
-    "haar": (haar, 4),
-    "max": (_max, 1),
-    "average": (_average, 1),
-}
+    def forward(self, x_NCTHW: torch.Tensor) -> torch.Tensor:
+        """Return shape (N, C, T, H / 2, W / 2)."""
+        return to_sequences(functional.max_pool2d(to_frames(x_NCTHW), 2), x_NCTHW.shape[2])
 
 
 class ResidualUnit(nn.Module):
@@ -206,7 +209,7 @@ def _shortcut(config: UnitConfig) -> nn.Sequential:
     layers: list[nn.Module] = []
     strided = config.downsampling == "strided"
     if config.downsampling is not None and not strided:
-        layers.append(nn.MaxPool3d((1, 2, 2)))
+        layers.append(FrameMaxPool())
     if strided or config.channels_in != config.channels_out:
         stride = 2 if strided else 1
         layers.append(FrameConv(config.channels_in, config.channels_out, stride=stride, bias=False))

@@ -1,12 +1,31 @@
 """The Haar wavelet that halves a feature map without losing anything (spec a.3).
 
-Legend of the shape suffixes: N batch, C channels, H, W.
+Legend of the shape suffixes: N batch, C channels, H, W, D outputs, K = 4 C bands, B 4 bands,
+I J the rows and columns of a block.
 """
 
 from __future__ import annotations
 
 import torch
 from torch.nn import functional
+
+
+def fused_kernel(weight_DK11: torch.Tensor) -> torch.Tensor:
+    """Return the 2x2 kernel whose convolution in steps of 2 is `haar` and then a 1x1 convolution.
+
+    The sums are the same, but no bands are written to memory in between.
+
+    Args:
+        weight_DK11: Of the 1x1 convolution, shape (D, 4 C, 1, 1).
+
+    Returns:
+        Shape (D, C, 2, 2); for maps of even sides.
+    """
+    pixels = torch.eye(4, dtype=weight_DK11.dtype, device=weight_DK11.device).reshape(4, 1, 2, 2)
+    bands_BIJ = haar(pixels).reshape(4, 4).T.reshape(4, 2, 2)  # each pixel's share of each band
+    by_band = weight_DK11.reshape(len(weight_DK11), 4, -1, 1, 1)
+    # no einsum: autocast would round it
+    return (by_band * bands_BIJ[:, None]).sum(dim=1)
 
 
 def haar(x_NCHW: torch.Tensor) -> torch.Tensor:

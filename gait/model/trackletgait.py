@@ -177,7 +177,7 @@ class TrackletGait(nn.Module):
             ValueError: A shape the network has no strips for, or no frames.
         """
         self._check_input(silhouettes_NTHW)
-        feats_NCTHW = self.pooling1(silhouettes_NTHW.unsqueeze(1))
+        feats_NCTHW = self.pooling1(self._one_channel(silhouettes_NTHW))
         feats_NCTHW = feats_NCTHW.contiguous(memory_format=self._memory_format)
         for unit in self.config.units:
             feats_NCTHW = self.get_submodule(unit.name)(feats_NCTHW)
@@ -206,6 +206,12 @@ class TrackletGait(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 module.weight.data = module.weight.contiguous(memory_format=torch.channels_last)
+
+    def _one_channel(self, silhouettes_NTHW: torch.Tensor) -> torch.Tensor:
+        """Return shape (N, 1, T, H, W), in strides from which torch tells the memory format."""
+        if self._memory_format == torch.channels_last_3d:
+            return silhouettes_NTHW.unsqueeze(-1).movedim(-1, 1)
+        return silhouettes_NTHW.unsqueeze(1)
 
     def _check_input(self, silhouettes_NTHW: torch.Tensor) -> None:
         shape = tuple(silhouettes_NTHW.shape)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from gait.model.haar import haar
+from gait.model.haar import fused_kernel, haar
 
 
 @pytest.mark.golden
@@ -31,6 +31,15 @@ def test_bands_agree_with_the_release(
 def test_bands_of_one_block_are_those_of_the_specification() -> None:
     bands = haar(torch.tensor([[[[1.0, 2.0], [3.0, 5.0]]]])).flatten()
     assert bands.tolist() == [5.5, -1.5, -2.5, 0.5]
+
+
+def test_the_fused_kernel_is_the_transform_and_then_the_convolution() -> None:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, 3, 8, 6, dtype=torch.float64, generator=generator)
+    weight = torch.randn(5, 12, 1, 1, dtype=torch.float64, generator=generator)
+    expected = torch.einsum("db,nbhw->ndhw", weight[:, :, 0, 0], haar(x))
+    result = torch.nn.functional.conv2d(x, fused_kernel(weight), stride=2)
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-12)
 
 
 def test_the_transform_keeps_the_energy() -> None:

@@ -163,7 +163,9 @@ def encoders(weights: Sequence[str], random: Sequence[str], device: str) -> dict
         found[f"{variant}, random weights (seed {seed or 0})"] = Embeddings(encoder)
     for each in weights:
         encoder = Encoder.from_weights(resolve(each), device=device)
-        found[f"**{Path(each).stem}**"] = Embeddings(encoder)
+        name = f"**{Path(each).stem}**"
+        # a run calls every checkpoint the same: then the path tells them apart
+        found[name if name not in found else f"**{each}**"] = Embeddings(encoder)
     return found
 
 

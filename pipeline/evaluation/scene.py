@@ -19,6 +19,7 @@ MIN_VISIBLE = 0.3
 """Share of a person's pixels from which he counts: fewer need not be found, and may be."""
 
 MASKS = "masks.json"
+_FACTS = ("layout", "colours", "num_frames", "fps", "seed")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,10 +102,12 @@ class Scene:
     Attributes:
         folder: Where it lies; camera NAME has NAME.mp4 and NAME/masks.json.
         cameras: The truth of each, by name.
+        facts: How it was drawn, in words.
     """
 
     folder: Path
     cameras: Mapping[str, CameraTruth]
+    facts: str = ""
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -124,7 +127,8 @@ class Scene:
         for name in names:
             if not (folder / f"{name}.mp4").is_file():
                 raise DataError(f"{folder}: expected the video {name}.mp4, it is not there")
-        return cls(folder, {name: _camera(folder / name / MASKS) for name in names})
+        facts = ", ".join(f"{key} {described[key]}" for key in _FACTS if key in described)
+        return cls(folder, {name: _camera(folder / name / MASKS) for name in names}, facts)
 
     @property
     def videos(self) -> list[tuple[Path, str]]:

@@ -1,7 +1,7 @@
 """Training runs on disk: a folder a checkpoint, whole or not there.
 
 checkpoints/00010000/model.safetensors      the network, as `gait.encoder.Encoder` reads it
-checkpoints/00010000/training.safetensors   the optimiser's momentum
+checkpoints/00010000/training.safetensors   what the optimiser remembers of each weight
 checkpoints/00010000/card.json              what it is and everything to go on from it
 """
 
@@ -25,13 +25,17 @@ from gait.model.trackletgait import TrackletGait
 from gait.strict import StrictModel
 from gait.training.config import TrainingConfig
 from gait.training.distillation import TeacherCard
-from gait.training.step import Stepper
+from gait.training.step import Stepper, build_optimiser
 
 MODEL_FILE = "model.safetensors"
 TRAINING_FILE = "training.safetensors"
 CARD_FILE = "card.json"
 
-_MOMENTUM = "momentum."
+# What optimisers remember of a weight, by the names in the file.
+_MEMORIES = {
+    "sgd": {"momentum": "momentum_buffer"},
+    "adamw": {"mean": "exp_avg", "square": "exp_avg_sq", "step": "step"},
+}
 
 
 class Card(StrictModel):
@@ -105,7 +109,7 @@ class Checkpoints:
         path = self._folder / f"{position.iteration:08d}"
         with _whole_folder(path) as partial:
             save_checkpoint(stepper.network, partial / MODEL_FILE)
-            _write_momentum(stepper, partial / TRAINING_FILE)
+            _write_memory(stepper, config.optimiser.kind, partial / TRAINING_FILE)
             card = _card(stepper, position, config, partial)
             _write(partial / CARD_FILE, card.model_dump_json(indent=1).encode())
         for old in self._all()[: -self._keep] if self._keep else []:
@@ -145,7 +149,7 @@ def read_card(checkpoint: Path) -> Card:
 
 
 def restore(checkpoint: Path, stepper: Stepper) -> Position:
-    """Put a checkpoint's weights, momentum and loss scale into `stepper`.
+    """Put a checkpoint's weights, optimiser and loss scale into `stepper`.
 
     Raises:
         CheckpointError: A file is missing or damaged, or the network is another.
@@ -162,10 +166,7 @@ def restore(checkpoint: Path, stepper: Stepper) -> Position:
         )
     _check_teacher(stepper, card, checkpoint)
     stepper.network.load_state_dict(model.state_dict())
-    momentum = read_momentum(checkpoint, card)
-    for key, parameter in stepper.network.named_parameters():
-        buffer = momentum[key].to(parameter.device) if key in momentum else None
-        stepper.optimiser.state[parameter]["momentum_buffer"] = buffer
+    _remember(stepper.optimiser, stepper.network, checkpoint, card)
     if card.scaler:
         stepper.scaler.load_state_dict(dict(card.scaler))
     metrics = {key: value for key, value in card.metrics.items() if value is not None}
@@ -191,8 +192,10 @@ def load_trained(checkpoint: Path, card: Card) -> TrackletGait:
     return load_checkpoint(_checked(checkpoint, MODEL_FILE, card)).model
 
 
-def read_momentum(checkpoint: Path, card: Card) -> dict[str, torch.Tensor]:
-    """Return the optimiser's momentum by the parameters' names.
+def _remember(
+    optimiser: torch.optim.Optimizer, network: TrackletGait, checkpoint: Path, card: Card
+) -> None:
+    """Give an optimiser of the network's weights what the checkpoint's remembered of them.
 
     Raises:
         CheckpointError: The file is missing or damaged.
@@ -200,7 +203,11 @@ def read_momentum(checkpoint: Path, card: Card) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     loaded = load_file(_checked(checkpoint, TRAINING_FILE, card))
-    return {key.removeprefix(_MOMENTUM): value for key, value in loaded.items()}
+    for name, state in _MEMORIES[card.config.optimiser.kind].items():
+        for key, parameter in network.named_parameters():
+            if (value := loaded.get(f"{name}.{key}")) is not None:
+                on_device = value if value.ndim == 0 else value.to(parameter.device)
+                optimiser.state[parameter][state] = on_device
 
 
 def _checked(checkpoint: Path, name: str, card: Card) -> Path:
@@ -239,16 +246,17 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     return {key: value if value == value else None for key, value in metrics.items()}
 
 
-def _write_momentum(stepper: Stepper, path: Path) -> None:
+def _write_memory(stepper: Stepper, kind: str, path: Path) -> None:
     from safetensors.torch import save
 
-    state: dict[Any, Any] = stepper.optimiser.state
-    buffers = {
-        f"{_MOMENTUM}{key}": state[parameter]["momentum_buffer"].cpu().contiguous()
+    remembered: dict[Any, Any] = stepper.optimiser.state
+    values = {
+        f"{name}.{key}": remembered[parameter][state].cpu().contiguous()
+        for name, state in _MEMORIES[kind].items()
         for key, parameter in stepper.network.named_parameters()
-        if state[parameter].get("momentum_buffer") is not None
+        if remembered[parameter].get(state) is not None
     }
-    _write(path, save(buffers))
+    _write(path, save(values))
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -284,21 +292,18 @@ def _whole_folder(path: Path) -> Iterator[Path]:
 def to_authors(checkpoint: Path) -> tuple[TrackletGait, int, dict[str, Any]]:
     """Return network, iteration and training state as `export_authors` takes them.
 
+    Their loop knows stochastic gradient descent: a run of AdamW gives its weights alone.
+
     Raises:
         CheckpointError: A file is missing or damaged.
     """
     card = read_card(checkpoint)
     model, settings = load_trained(checkpoint, card), card.config.optimiser
-    optimiser = torch.optim.SGD(
-        model.parameters(),
-        lr=settings.rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-    )
+    if settings.kind != "sgd":
+        return model, card.iteration, {}
+    optimiser = build_optimiser(model.parameters(), settings)
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimiser, settings.milestones, settings.gamma)
-    momentum = read_momentum(checkpoint, card)
-    for key, parameter in model.named_parameters():
-        optimiser.state[parameter]["momentum_buffer"] = momentum[key]
+    _remember(optimiser, model, checkpoint, card)
     rate = settings.rate_at(card.iteration, card.config.iterations)
     optimiser.param_groups[0]["lr"] = rate
     scheduler.load_state_dict(

@@ -131,6 +131,7 @@ def told_teacher(card: Card) -> str | None:
 
 def _schedule(optimiser: OptimiserConfig) -> str:
     warmup = f", after a warm-up of {optimiser.warmup}" if optimiser.warmup else ""
+    warmup += f"; {optimiser.kind}, weight decay {optimiser.weight_decay:g}"
     if optimiser.schedule == "cosine":
         return f"{optimiser.rate:g}, half a cosine to 0{warmup}"
     return f"{optimiser.rate:g}, times {optimiser.gamma:g} after {optimiser.milestones}{warmup}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from gait.losses.gathered import Gathered, gather
 from gait.losses.relation import RelationLoss
 from gait.model.trackletgait import TrackletGait
 from gait.training.batches import Batch
-from gait.training.config import Precision, TrainingConfig
+from gait.training.config import OptimiserConfig, Precision, TrainingConfig
 from gait.training.distillation import Teacher
 from gait.training.processes import Processes
 
@@ -25,6 +25,8 @@ _DTYPES: dict[Precision, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+
+_ADAM_BETA2 = 0.999
 
 
 class NotFiniteError(Exception):
@@ -54,6 +56,25 @@ class Stepped:
     updated: bool
 
 
+def build_optimiser(
+    parameters: Iterable[nn.Parameter], config: OptimiserConfig
+) -> torch.optim.Optimizer:
+    """Return the optimiser of a configuration, at the rate of the start."""
+    if config.kind == "adamw":
+        return torch.optim.AdamW(
+            parameters,
+            lr=config.rate,
+            betas=(config.momentum, _ADAM_BETA2),
+            weight_decay=config.weight_decay,
+        )
+    return torch.optim.SGD(
+        parameters,
+        lr=config.rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+
+
 class WithNeck(nn.Module):
     """Embeddings and class cosines in one call, as wrappers for many processes need it."""
 
@@ -72,7 +93,7 @@ class Stepper:
 
     Attributes:
         network: With the weights being trained.
-        optimiser: Stochastic gradient descent.
+        optimiser: What changes its weights.
         scaler: Scales the loss of float16; idle otherwise.
         teacher: The network whose distances are imitated, or None.
     """
@@ -91,13 +112,7 @@ class Stepper:
         self._triplet = Gathered(config.losses.triplet.build())
         self._cross_entropy = config.losses.cross_entropy.build()
         self.teacher, self._relation = self._taught(), RelationLoss()
-        settings = config.optimiser
-        self.optimiser = torch.optim.SGD(
-            self.network.parameters(),
-            lr=settings.rate,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-        )
+        self.optimiser = build_optimiser(self.network.parameters(), config.optimiser)
         is_half = config.compute.precision == "float16"
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=is_half)
 

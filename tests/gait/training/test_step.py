@@ -57,6 +57,32 @@ def test_two_steps_are_momentum_descent_with_decay_on_everything(make_config: Ma
         torch.testing.assert_close(parameter, net.get_parameter(key), rtol=1e-5, atol=1e-6)
 
 
+def test_two_steps_of_adamw_are_those_of_its_paper(make_config: MakeConfig) -> None:
+    decay = 0.02
+    config = make_config(
+        optimiser={"kind": "adamw", "rate": 0.001, "weight_decay": decay, "milestones": []}
+    )
+    steps, net = stepper(config), network(config)
+    mean = {key: torch.zeros_like(p) for key, p in net.named_parameters()}
+    square = copy.deepcopy(mean)
+    solid = {key: torch.ones_like(p, dtype=torch.bool) for key, p in net.named_parameters()}
+    for t in (1, 2):
+        gradients = naive_gradients(config, net, batch(config, t))
+        with torch.no_grad():
+            for key, parameter in net.named_parameters():
+                solid[key] &= gradients[key].abs() > 1e-4
+                mean[key] = 0.9 * mean[key] + 0.1 * gradients[key]
+                square[key] = 0.999 * square[key] + 0.001 * gradients[key] ** 2
+                scale = (square[key] / (1 - 0.999**t)).sqrt() + 1e-8
+                parameter -= 0.001 * (mean[key] / (1 - 0.9**t) / scale + decay * parameter)
+        steps([batch(config, t)], t - 1)
+    for key, parameter in steps.network.named_parameters():
+        # where a gradient is nothing but rounding, Adam still makes a step of full size
+        ours, expected = parameter[solid[key]], net.get_parameter(key)[solid[key]]
+        torch.testing.assert_close(ours, expected, rtol=1e-5, atol=2e-5)
+    assert sum(int(each.sum()) for each in solid.values()) > 1000
+
+
 def test_accumulated_batches_give_the_mean_gradient(make_config: MakeConfig) -> None:
     config = make_config(compute={"accumulate": 2})
     steps = stepper(config)
@@ -96,8 +122,8 @@ def test_bfloat16_gives_the_gradients_of_float32(
     assert found.keys() == expected.keys()
     assert {grad.dtype for grad in found.values()} == {torch.float32}
     a, b = (torch.cat([each[key].flatten() for key in expected]) for each in (found, expected))
-    # a bfloat16 has 8 bits; some 30 layers forward and back leave 5 of them
-    assert (a - b).norm() < 0.1 * b.norm()
+    # a bfloat16 has 8 bits, and some 30 layers round forward and back; a wrong one is off by 1
+    assert (a - b).norm() < 0.25 * b.norm()
 
 
 def test_the_heads_compute_in_float32_under_half_precision(make_config: MakeConfig) -> None:

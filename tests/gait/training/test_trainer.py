@@ -221,10 +221,14 @@ def test_overflow_without_end_is_told(make_trainer: MakeTrainer) -> None:
         trainer.run()
 
 
-def test_a_bfloat16_run_goes_on_bit_for_bit(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_a_bfloat16_run_goes_on_bit_for_bit(
+    kind: str, make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
     changes = {
-        "compute": {"precision": "bfloat16"}, "optimiser": {"schedule": "cosine", "warmup": 2},
-    }  # fmt: skip
+        "compute": {"precision": "bfloat16"},
+        "optimiser": {"kind": kind, "rate": 0.001, "schedule": "cosine", "warmup": 2},
+    }
     make_trainer("whole", **changes).run()
     with pytest.raises(Stop):
         make_trainer("stopped", [StopAfter(4)], **changes).run()

@@ -42,7 +42,7 @@ from gait.evaluation.stretches import StretchConfig
 from pipeline.errors import PipelineError
 from pipeline.evaluation.walks import Followed, follow
 from pipeline.sources.inputs import sample_path
-from pipeline.weights import BUNDLED, resolve
+from pipeline.weights import ENCODERS, resolve
 
 ROOT = Path(__file__).resolve().parent.parent
 RANDOM = ("nano:0", "nano:1", "nano:2", "small:0")
@@ -171,7 +171,7 @@ def encoders(weights: Sequence[str], random: Sequence[str], device: str) -> dict
 
 def shipped() -> list[str]:
     """Return the bundled encoders' names."""
-    return [name for name, model in BUNDLED.items() if model.file.endswith(".safetensors")]
+    return list(ENCODERS)
 
 
 def main_table(main: Result, thirds: Result) -> list[list[str]]:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import chain
@@ -37,6 +38,8 @@ from gait.synthetic.recipes import LabRecipe, WildRecipe
 RECIPE_NAME = "recipe.json"
 FORMAT = 1
 """Raised whenever the same recipe gives other pixels."""
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Silhouettes = NDArray[np.uint8]
 OnSequence = Callable[[int], None]
@@ -178,8 +181,24 @@ def _noise() -> SegmentationNoise:
 def _filmed(
     plan: Plan, subjects: list[Subject], num_workers: int, device: str
 ) -> Iterator[Silhouettes]:
-    films = map_in_processes(partial(_film, seed=plan.seed, device=device), subjects, num_workers)
-    return chain.from_iterable(films)
+    film_one = partial(_film, seed=plan.seed, device=device)
+    with _one_thread_a_process():
+        yield from chain.from_iterable(map_in_processes(film_one, subjects, num_workers))
+
+
+@contextmanager
+def _one_thread_a_process() -> Iterator[None]:
+    """Keep processes that are started meanwhile from fighting over the cores with their threads."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _write_folder(plan: Plan, out: Path, num_workers: int, device: str, tally: _Tally) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,7 @@ def wild(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("lab") / "out"
-    make(LabRecipe(people=3, frames=2), out, is_packed=True)
+    make(LabRecipe(people=2, frames=1), out, is_packed=True)
     return out / "lab.gaitpack"
 
 
@@ -77,9 +78,9 @@ def test_lab_is_numbered_as_casia_b_and_evaluated_as_it(lab: Path) -> None:
     partition = load_partition(lab.parent / "partition.json")
     by_rule = partition_for("casia-b", {key.subject for key in dataset.keys})
     assert (partition.train, partition.test) == (by_rule.train, by_rule.test)
-    assert partition.train == ["001", "002"]
+    assert partition.train == ["001"]
     assert partition.test == ["075"]
-    assert len(dataset) == 3 * 10 * 11
+    assert len(dataset) == 2 * 10 * 11
     tests = dataset.select(partition.test)
     found = evaluate("casia-b", pooled(tests), tests.keys)
     assert found.metrics
@@ -95,6 +96,14 @@ def test_the_pixels_follow_from_the_seed_whatever_the_number_of_workers(
     assert pixels(PackedDataset(made.data)) == pixels(FolderDataset(wild))
     other = make(SMALL.model_copy(update={"seed": 1}), tmp_path / "other")
     assert other.digest != made.digest
+
+
+def test_the_pixels_of_a_seed_are_what_they_were() -> None:
+    """Whoever changes bodies, motion or dress on purpose raises `write.FORMAT` and this digest."""
+    plan = LabRecipe(people=2, frames=1).plan()
+    first = replace(plan.subjects[0], walks=plan.subjects[0].walks[:1])
+    silhouettes = np.concatenate(film(plan.seed, first, SegmentationNoise()))
+    assert hashlib.sha256(silhouettes.tobytes()).hexdigest()[:16] == "ed0c469021eab6e2"
 
 
 def test_more_people_leave_the_others_as_they_are(wild: Path, tmp_path: Path) -> None:

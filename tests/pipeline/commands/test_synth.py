@@ -45,7 +45,18 @@ def test_a_small_set_is_made_and_told_about(tmp_path: Path) -> None:
 
 def test_lab_and_exact_masks_can_be_asked_for(tmp_path: Path) -> None:
     result = run(
-        tmp_path / "out", "--recipe", "lab", "--people", 2, "--frames", 1, "--pitch", 10, "--pack", "--workers", 1
+        tmp_path / "out",
+        "--recipe",
+        "lab",
+        "--people",
+        2,
+        "--frames",
+        1,
+        "--pitch",
+        10,
+        "--pack",
+        "--workers",
+        1,
     )
     assert result.exit_code == 0, result.output
     recipe = json.loads((tmp_path / "out" / "recipe.json").read_text())["recipe"]

@@ -120,7 +120,7 @@ def _moved(
             "rounding": towards(noise.rounding, "thin_lost", 0.5, 0.001, 0.05),
             "webbing": towards(noise.webbing, "gaps_filled", 0.5, 0.001, 0.05),
             "grain": towards(noise.grain, "perimeter_ratio", -4, 0.01, 0.3),
-            "wrong": towards(noise.wrong, "top_off", 2, 1e-5, 0.1),
+            "wrong": towards(noise.wrong, "iou_lowest", -5, 1e-5, 0.1),
         }
     )
 
@@ -169,7 +169,7 @@ def _table(found: MaskErrors, spoilt: MaskErrors) -> Iterator[str]:
 
 
 def _cell(values: NDArray[np.float64], digits: int) -> str:
-    return " ".join(f"{value:.{digits if abs(value) < 1 else 1}f}" for value in values)
+    return " ".join(f"{value:.{digits if abs(value) < 2 else 1}f}" for value in values)
 
 
 def write_sheet(walks: Sequence[Take], noise: SegmentationNoise, seed: int) -> None:

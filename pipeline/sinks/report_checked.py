@@ -119,4 +119,8 @@ def verdict(checked: Checked | None, identity: str) -> Verdict | None:
     [person] = owners
     if person.is_right:
         return Verdict("right" if person.is_asked else "open", f"in truth {person.person}")
-    return Verdict("wrong", f"in truth {person.person}, and not all of them")
+    is_all_of_them = len(set(person.identities.values())) == 1
+    return Verdict(
+        "wrong",
+        f"in truth {person.person}" + (" and somebody else" if is_all_of_them else ", in part"),
+    )

@@ -185,6 +185,8 @@ class TrainingConfig(StrictModel):
         data: Where the sequences lie.
         seed: Weights, batches, frames and augmentation follow from it.
         network: Sizes; see `TrackletGaitConfig`.
+        start: Weights of the same network that the run starts from, such as those of a run on other
+            data; None starts from scratch. Known classes stay where there are as many subjects.
         sampling: Which frames of a sequence are taken.
         batch: How many sequences of how many identities.
         augment: How sequences are changed.
@@ -203,6 +205,7 @@ class TrainingConfig(StrictModel):
     data: DataConfig
     seed: int = Field(default=0, ge=0)
     network: TrackletGaitConfig = TrackletGaitConfig()
+    start: str | None = None
     sampling: SamplingConfig = RandomTrackletConfig()
     batch: BatchConfig = BatchConfig()
     augment: AugmentConfig = AugmentConfig()

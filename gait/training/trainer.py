@@ -18,16 +18,15 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from gait.data.atomic import open_atomically, write_atomically
 from gait.errors import ConfigError, TrainingError
-from gait.model.trackletgait import TrackletGait
 from gait.training.batches import Batch, BatchReader, open_sides
 from gait.training.checkpoints import Checkpoints, Position, read_card, restore
 from gait.training.config import TrainingConfig, differences
 from gait.training.observers import JsonLog, Observer, Report
 from gait.training.processes import Processes
+from gait.training.start import first_network
 from gait.training.step import NotFiniteError, Stepped, Stepper
 from gait.training.validation import validate
 
@@ -66,9 +65,11 @@ class Trainer:
             clock: Seconds, for the speed.
 
         Raises:
-            ConfigError: The configuration does not fit the data, or the run in the folder.
+            ConfigError: The configuration does not fit the data, the weights to start from, or
+                the run in the folder.
             DataError: The data cannot be read.
-            CheckpointError: The run's newest checkpoint cannot be used.
+            CheckpointError: The run's newest checkpoint, or the weights to start from, cannot be
+                used.
         """
         self._config, self._folder, self._processes = config, folder, processes
         self._clock = clock
@@ -77,9 +78,7 @@ class Trainer:
             self._sides.train, config, rank=processes.rank, world_size=processes.world_size
         )
         self.class_num = self._reader.class_num
-        generator = torch.Generator().manual_seed(config.seed)
-        network = TrackletGait.random(config.network, generator, self.class_num)
-        self._stepper = Stepper(network, config, processes)
+        self._stepper = Stepper(first_network(config, self.class_num), config, processes)
         self._checkpoints = Checkpoints(folder / CHECKPOINTS, config.checkpoints.keep)
         self._observers: list[Observer] = []
         if processes.is_first:

@@ -108,8 +108,8 @@ VARIANTS = {
         name="nano", blocks=(0, 1, 1, 0), channels=(64, 32, 96, 96), stem_channels=8
     ),
 }
-"""The sizes we train: the authors' two, which have released weights, and nano for live use on a CPU,
-a seventy-fourth of standard's operations a frame."""
+"""The sizes we train: the authors' two, and ours for live use on a CPU: nano, a seventy-fourth of
+standard's operations a frame."""
 
 BASELINES = {
     "gaitbase": TrackletGaitConfig(

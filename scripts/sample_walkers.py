@@ -13,14 +13,24 @@ import tempfile
 from pathlib import Path
 
 from gait.synthetic.scene import draw_scene
-from gait.synthetic.scene_config import SceneConfig
+from gait.synthetic.scene_config import Colours, Layout, SceneConfig
 from gait.synthetic.video import WriteOptions, write_scene
 from pipeline.evaluation.scene import Scene, write_truth
 from pipeline.sources.inputs import walker_samples
 
-# Everybody is on both cameras within seconds; nobody hides behind anything but the others.
+# Two places, other clothes in each: only body and gait are the same. Of the seeds 0 to 39 this one
+# leaves everybody longest in full view, going by their ways alone.
 CONFIG = SceneConfig(
-    seed=8, people=8, duration_s=16.0, fps=10.0, pairs=0.0, stops=0.0, furnished=False
+    seed=16,
+    people=10,
+    layout=Layout.APART,
+    duration_s=30.0,
+    fps=10.0,
+    colours=Colours.CHANGING,
+    pairs=0.0,
+    stops=0.05,
+    luggage=0.3,
+    transit_s=(3.0, 6.0),
 )
 
 

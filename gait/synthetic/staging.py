@@ -24,8 +24,8 @@ Window = tuple[int, int, int, int]  # left, top, right, bottom
 
 _SKY_FROM_ABOVE = 0.30  # how much more light falls on what faces up than on what faces sideways
 _SKY_AT_LEAST = 0.74
-_CONTACT_M, _CONTACT_DARK = 0.3, 0.45
-_SHADOW_BLUR_M = 0.045
+_CONTACT_M, _CONTACT_DARK = 0.25, 0.6
+_SHADOW_BLUR_M = 0.025
 _SHADOW_DARK = 0.92
 _MOST_BEYOND = 2  # frame sizes around the frame that the whole of a person is looked for in
 _CIRCLE = np.linspace(0, 2 * np.pi, 20, endpoint=False)

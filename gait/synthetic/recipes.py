@@ -13,6 +13,8 @@ from gait.synthetic.plan import Band, Plan
 from gait.synthetic.wild import WildRanges, plan_wild
 
 _Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+_Range = Annotated[tuple[float, float], Field(strict=False)]  # YAML has lists
+_Condition = Annotated[Condition, Field(strict=False)]
 _Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 _LAB_NOISE = 0.3
@@ -96,16 +98,16 @@ class WildRecipe(StrictModel):
     sequences: int = Field(default=12, ge=2, le=999)
     frames: int = Field(default=48, ge=1, le=1000)
     noise: bool = True
-    noise_strength: tuple[float, float] = (0.1, 1.0)
+    noise_strength: _Range = (0.1, 1.0)
     sessions: int = Field(default=3, ge=1, le=99)
-    pitch: tuple[float, float] = (0.0, 40.0)
-    height_px: tuple[float, float] = (40.0, 200.0)
-    fps: tuple[float, ...] = (10.0, 12.5, 15.0, 20.0, 25.0, 30.0)
+    pitch: _Range = (0.0, 40.0)
+    height_px: _Range = (40.0, 200.0)
+    fps: Annotated[tuple[float, ...], Field(strict=False)] = (10.0, 12.5, 15.0, 20.0, 25.0, 30.0)
     occlusion: _Probability = 0.2
     drop: float = Field(default=0.15, ge=0.0, le=0.9)
-    conditions: dict[Condition, float] = Field(default_factory=lambda: dict(_USUAL))
-    unseen_azimuth: tuple[float, float] = (35.0, 60.0)
-    unseen_pitch: tuple[float, float] = (6.0, 14.0)
+    conditions: dict[_Condition, float] = Field(default_factory=lambda: dict(_USUAL))
+    unseen_azimuth: _Range = (35.0, 60.0)
+    unseen_pitch: _Range = (6.0, 14.0)
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:

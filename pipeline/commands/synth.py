@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from enum import StrEnum
 from pathlib import Path
@@ -33,6 +34,13 @@ class RecipeName(StrEnum):
 @app.command("silhouettes")
 def silhouettes_command(
     out: Annotated[Path, typer.Argument(help="Folder to write, or to continue in.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Any other entry of the recipe, such as occlusion=0 (docs/synthetic.md).",
+        ),
+    ] = None,
     recipe: Annotated[
         RecipeName, typer.Option(help="wild: any path and view, like Gait3D; lab: like CASIA-B.")
     ] = RecipeName.WILD,
@@ -85,8 +93,9 @@ def silhouettes_command(
         "noise": noise,
         "pitch": None if pitch is None else _angles(pitch, recipe),
     }
+    options = [f"{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
     _make(
-        _recipe(recipe, {name: value for name, value in given.items() if value is not None}),
+        _recipe(recipe, [*options, *(changes or [])]),
         out,
         workers=workers,
         pack=pack,
@@ -94,11 +103,11 @@ def silhouettes_command(
     )
 
 
-def _recipe(name: RecipeName, values: dict[str, Any]) -> LabRecipe | WildRecipe:
+def _recipe(name: RecipeName, overrides: list[str]) -> LabRecipe | WildRecipe:
     from gait.synthetic.recipes import RECIPES
-    from gait.yaml_config import validate
+    from gait.yaml_config import load_yaml
 
-    return validate(RECIPES[name.value], values, f"recipe {name}")
+    return load_yaml(RECIPES[name.value], None, overrides)
 
 
 def _angles(text: str, recipe: RecipeName) -> float | tuple[float, ...]:

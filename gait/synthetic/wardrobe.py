@@ -29,8 +29,8 @@ _TROUSERS: tuple[Bgr, ...] = (
 )  # fmt: skip
 _SHOES: tuple[Bgr, ...] = ((34, 34, 36), (60, 74, 96), (196, 198, 198), (70, 52, 44))
 _THINGS: tuple[Bgr, ...] = ((36, 36, 40), (52, 72, 112), (96, 60, 44), (54, 50, 138), (86, 96, 84))
-_ALIKE_TOP: Bgr = (58, 52, 50)
-_ALIKE_TROUSERS: Bgr = (50, 46, 44)
+_ALIKE_TOP: Bgr = (118, 106, 98)
+_ALIKE_TROUSERS: Bgr = (84, 60, 46)
 _BARE_ARMS = 0.35
 
 

@@ -42,7 +42,9 @@ def test_every_shipped_configuration_loads_under_its_own_name(name: str) -> None
     config = shipped(name)
     assert config.name == name
     optimiser = config.optimiser
-    assert optimiser.schedule == "cosine" or max(optimiser.milestones, default=0) < config.iterations
+    assert (
+        optimiser.schedule == "cosine" or max(optimiser.milestones, default=0) < config.iterations
+    )
     assert optimiser.warmup <= config.iterations / 10
     assert TrainingConfig.model_validate_json(config.model_dump_json()) == config
 

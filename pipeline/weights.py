@@ -35,6 +35,10 @@ BUNDLED: dict[str, BundledModel] = {
         "pose_landmark_full.tflite",
         "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
     ),
+    "trackletgait-nano": BundledModel(
+        "trackletgait-nano.safetensors",
+        "f08d077b093a8eeafcc155b1e56bc1c4001f97f468eb007cd9ebfb017925dd35",
+    ),
 }
 
 

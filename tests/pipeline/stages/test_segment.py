@@ -241,8 +241,9 @@ def test_the_kind_chooses_the_segmenter_in_the_table() -> None:
     adapter: TypeAdapter[PoseConfig | DetectorMasksConfig | SamConfig] = TypeAdapter(
         SegmenterConfig
     )
+    needed = {"sam": {"checkpoint": "sam.pth"}, "replay": {"file": "masks.json"}}
     for kind, config in SEGMENTERS.items():
-        block = {"kind": kind} | ({"checkpoint": "sam.pth"} if kind == "sam" else {})
+        block = {"kind": kind} | needed.get(kind, {})
         assert type(adapter.validate_python(block)) is config
     with pytest.raises(ValidationError):
         adapter.validate_python({"kind": "sam"})

@@ -132,7 +132,7 @@ def judge(
     usable = sorted({(t.stream, t.track_id) for t in perceived.tracklets if len(t)} & names.keys())
     gallery = _Gallery(perceived, embeddings, encoder.model_hash, truth, found)
     given = None if threshold is None else gallery.identities(threshold)
-    hindsight, hindsight_threshold = gallery.best_threshold()
+    hindsight, hindsight_threshold = gallery.best_threshold(threshold)
     return Judged(
         stages=stages,
         followed=_followed(scene, truth, found, followed, perceived, len(usable)),
@@ -193,14 +193,15 @@ class _Gallery:
         named = self._named(identities)
         return {name: id_score({name: self.truth[name]}, {name: named[name]}).f1 for name in named}
 
-    def best_threshold(self) -> tuple[float, float]:
-        """Return the best IDF1 over thresholds spread over the distances, and its threshold."""
+    def best_threshold(self, given: float | None) -> tuple[float, float]:
+        """Return the best IDF1 over `given` and thresholds spread over the distances, and where."""
         usable = np.array([each for each in self.embeddings if each is not None])
         if not len(usable):
             return self.score({}).f1, 0.0
         distances = euclidean(usable, usable)[np.triu_indices(len(usable), k=1)]
-        tried = np.unique(np.quantile(distances, np.linspace(0, 0.6, _TRIED_THRESHOLDS)))
-        scored = [(self.score(self.identities(t)).f1, -t) for t in tried.tolist()]
+        spread = np.quantile(distances, np.linspace(0, 0.6, _TRIED_THRESHOLDS)).tolist()
+        tried = {*spread, *([] if given is None else [given])}
+        scored = [(self.score(self.identities(t)).f1, -t) for t in tried]
         best, negative = max(scored)
         return best, -negative
 

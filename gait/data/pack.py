@@ -47,30 +47,45 @@ def write_pack(
         DataError: No sequence, a damaged one, both widths in one data set, or the file cannot be
             written; then what was at `path` before is still there.
     """
-    if not len(dataset):
+    sequences = (dataset[position] for position in range(len(dataset)))
+    write_pack_of(dataset.keys, sequences, path, on_sequence)
+
+
+def write_pack_of(
+    keys: Sequence[SequenceKey],
+    sequences: Iterable[NDArray[np.uint8]],
+    path: Path,
+    on_sequence: Callable[[SequenceKey], None] | None = None,
+) -> None:
+    """Write sequences as they come to one file, one for each of `keys`, like `write_pack`."""
+    if not keys:
         raise DataError(f"{path}: expected at least one sequence to pack, got none")
     with open_atomically(path) as file:
         file.seek(_PIXELS_AT)
-        index = _write_pixels(file, dataset, on_sequence or (lambda _: None))
+        index = _write_pixels(file, keys, sequences, on_sequence or (lambda _: None))
         _write_index(file, index)
 
 
 def _write_pixels(
-    file: BinaryIO, dataset: GaitDataset, on_sequence: Callable[[SequenceKey], None]
+    file: BinaryIO,
+    keys: Sequence[SequenceKey],
+    sequences: Iterable[NDArray[np.uint8]],
+    on_sequence: Callable[[SequenceKey], None],
 ) -> _Index:
-    lengths, checksums, width = [], [], dataset[0].shape[2]
-    for position, key in enumerate(dataset.keys):
-        silhouettes = np.ascontiguousarray(dataset[position])
+    lengths, checksums, width = [], [], None
+    for key, silhouettes in zip(keys, map(np.ascontiguousarray, sequences), strict=True):
+        width = width or silhouettes.shape[2]
         if silhouettes.shape[2] != width:
             raise DataError(
-                f"{key}: expected 64x{width} as {dataset.keys[0]}, got 64x{silhouettes.shape[2]}; "
+                f"{key}: expected 64x{width} as {keys[0]}, got 64x{silhouettes.shape[2]}; "
                 "a data set has one width: prepare it again from the PNGs"
             )
         file.write(silhouettes.data)
         lengths.append(len(silhouettes))
         checksums.append(zlib.crc32(silhouettes.data))
         on_sequence(key)
-    return _Index(width, list(dataset.keys), np.array(lengths, np.int64), checksums)
+    assert width is not None  # there is a key
+    return _Index(width, list(keys), np.array(lengths, np.int64), checksums)
 
 
 def _write_index(file: BinaryIO, index: _Index) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gait.data.atomic import write_atomically
-from gait.data.dataset import GaitDataset, SequenceKey
-from gait.data.pack import PACK_SUFFIX, write_pack
+from gait.data.dataset import SequenceKey
+from gait.data.pack import PACK_SUFFIX, write_pack_of
 from gait.data.parallel import map_in_processes
 from gait.data.pickles import read_silhouettes, write_silhouettes
 from gait.errors import DataError
@@ -101,7 +101,7 @@ def make(
     if is_packed:
         data = out / f"{recipe.kind}{PACK_SUFFIX}"
         frames = _filmed(plan, list(plan.subjects), num_workers, device)
-        write_pack(_Stream(plan.keys, tally.watched(plan.keys, frames)), data)
+        write_pack_of(plan.keys, tally.watched(plan.keys, frames), data)
     else:
         data = out
         _write_folder(plan, out, num_workers, device, tally)
@@ -143,30 +143,6 @@ class _Tally:
         for key, silhouettes in zip(keys, frames, strict=True):
             self.add(key, silhouettes)
             yield silhouettes
-
-
-class _Stream:
-    """Sequences as they come, for `write_pack`: each is asked for in turn, the first one twice."""
-
-    def __init__(self, keys: list[SequenceKey], frames: Iterator[Silhouettes]) -> None:
-        self.keys, self._frames = keys, frames
-        self._position, self._current = -1, np.empty((0, 64, 64), np.uint8)
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def __getitem__(self, index: int) -> Silhouettes:
-        if index == self._position + 1:
-            self._position, self._current = index, next(self._frames)
-        assert index == self._position
-        return self._current
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        raise NotImplementedError("known when all is filmed")
-
-    def select(self, subjects: Iterable[str]) -> GaitDataset:
-        raise NotImplementedError("a stream is read once, from its beginning")
 
 
 def _film(subject: Subject, *, seed: int, device: str) -> list[Silhouettes]:

@@ -10,6 +10,7 @@ The file is written beside its place and renamed when complete, so it is whole o
 from __future__ import annotations
 
 import json
+import os
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -219,8 +220,10 @@ def _parse(path: Path, file: BinaryIO) -> _Index:
             f"{path}: expected a pack of version {_VERSION}, got version {version}; "
             "pack the data set again"
         )
-    file.seek(offset)
-    data = file.read(length)
+    data = b""
+    if offset + length <= file.seek(0, os.SEEK_END):  # a damaged head may ask for exabytes
+        file.seek(offset)
+        data = file.read(length)
     if len(data) != length or zlib.crc32(data) != checksum:
         raise DataError(f"{path}: the index is damaged or truncated; pack the data set again")
     return _checked(path, data, offset)

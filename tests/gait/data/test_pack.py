@@ -74,6 +74,15 @@ def test_one_damaged_byte_anywhere_that_matters_is_noticed(
         assert outcome == bytes(sound[4096 : 4096 + len(outcome)])
 
 
+@pytest.mark.parametrize("place", range(16, 32))
+def test_a_head_that_asks_for_more_than_there_is_is_refused(packed: Path, place: int) -> None:
+    damaged = bytearray(packed.read_bytes())
+    damaged[place] ^= 255
+    packed.write_bytes(damaged)
+    with pytest.raises(DataError, match="damaged or truncated"):
+        PackedDataset(packed)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
 def test_a_truncated_pack_is_refused(share: float, packed: Path) -> None:
     os.truncate(packed, int(packed.stat().st_size * share))

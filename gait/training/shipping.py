@@ -7,12 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from gait.data.atomic import write_atomically
 from gait.errors import ConfigError
 from gait.model.card import WeightsCard, card_path
 from gait.model.checkpoint import load_checkpoint, model_hash, save_weights
 from gait.training.checkpoints import Card, load_trained, read_card
+from gait.training.config import TrainingConfig
 from gait.training.model_card import told_teacher, weights_card_text
+
+_PATHS = (("data", "path"), ("data", "partition"), (None, "start"), ("distillation", "teacher"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +25,7 @@ class Told:
     """What no checkpoint knows of itself.
 
     Attributes:
-        data: What it was trained with, in words; None takes the path of the data set.
+        data: What it was trained with, in words; None takes its file name.
         threshold: Largest distance at which two walks are one person's; None if not measured.
         threshold_source: How it was found.
         figures: Fractions by name, under the title of what was measured.
@@ -67,16 +72,26 @@ def _card(card: Card, out: Path, told: Told, *, half: bool) -> WeightsCard:
         precision="float16" if half else "float32",
         sha256=stored.sha256,
         model_hash=model_hash(stored.model),
-        data=told.data or card.config.data.path,
+        data=told.data or Path(card.config.data.path).name,
         class_num=card.class_num,
         iterations=card.iteration,
-        training=card.config.model_dump(mode="json"),
+        training=_without_folders(card.config),
         teacher=told_teacher(card),
         threshold=told.threshold,
         threshold_source=told.threshold_source,
         figures={**own, **{title: dict(each) for title, each in (told.figures or {}).items()}},
         versions=card.versions,
     )
+
+
+def _without_folders(config: TrainingConfig) -> dict[str, JsonValue]:
+    """Return the configuration with file names for paths: folders tell of the machine it ran on."""
+    dumped: dict[str, JsonValue] = config.model_dump(mode="json")
+    for block, key in _PATHS:
+        place = dumped if block is None else dumped[block]
+        if isinstance(place, dict) and isinstance(path := place[key], str):
+            place[key] = Path(path).name
+    return dumped
 
 
 def read_figures(paths: Sequence[Path]) -> dict[str, dict[str, float | None]]:

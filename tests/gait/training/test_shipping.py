@@ -16,7 +16,7 @@ from gait.errors import CheckpointError, ConfigError
 from gait.model.card import card_path, read_weights_card
 from gait.model.checkpoint import load_checkpoint, save_checkpoint, save_weights, sha256_of
 from gait.model.trackletgait import VARIANTS, TrackletGait
-from gait.training.checkpoints import MODEL_FILE
+from gait.training.checkpoints import MODEL_FILE, read_card
 from gait.training.shipping import Told, read_figures, ship
 from gait.training.trainer import Trainer
 
@@ -127,3 +127,13 @@ def test_bad_names_figures_and_cards_are_refused_by_name(checkpoint: Path, tmp_p
     card_path(out).write_text('{"name": 1}')
     with pytest.raises(CheckpointError, match=r"nano\.json"):
         read_weights_card(out)
+
+
+def test_a_card_tells_no_folder_of_the_machine_it_was_trained_on(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    make_trainer(iterations=1).run()
+    newest = tmp_path / "run/checkpoints/00000001"
+    card = ship(newest, tmp_path / "w.safetensors", Told())
+    assert str(tmp_path.parent) not in card.model_dump_json()
+    assert card.data == Path(read_card(newest).config.data.path).name

@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 READY  := $(VENV)/.ready
-.PHONY: help setup demo test test-all check fix bench bench-train eval-real eval-cross ablations clean
+.PHONY: help setup setup-tensorrt demo test test-all check fix bench bench-train eval-real eval-cross ablations clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,11 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	@echo "  4/4 optional vendors" && \
 	  $(PIP) --no-deps deep-sort-realtime==1.3.2 segment-anything==1.0
 	@touch $@
+
+# Parses and builds without a GPU; --no-deps, for the metapackages of the full product are stubs.
+setup-tensorrt: $(READY)  ## add TensorRT for RTX (100 MB) for the tests marked `tensorrt`
+	@$(PIP) --no-deps tensorrt_rtx_cu13_libs==1.7.1.116 tensorrt_rtx_cu13_bindings==1.7.1.116 \
+	  tensorrt-rtx-cu13==1.7.1.116
 
 demo: $(READY)  ## run the main job on the sample clips and say where the results lie
 	@$(BIN)/trackletgait demo --out demo-results

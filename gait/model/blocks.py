@@ -129,13 +129,13 @@ class HalvingConv(nn.Conv2d):
 
     def __init__(self, kind: Downsampling, channels_in: int, channels_out: int) -> None:
         super().__init__((4 if kind == "haar" else 1) * channels_in, channels_out, 1)
-        self._kind = kind
+        self.kind = kind
 
     def forward(self, x_FCHW: torch.Tensor) -> torch.Tensor:
         """Return shape (F, channels_out, H / 2, W / 2)."""
-        if self._kind == "haar":
+        if self.kind == "haar":
             return functional.conv2d(x_FCHW, fused_kernel(self.weight), self.bias, stride=2)
-        pool = functional.max_pool2d if self._kind == "max" else functional.avg_pool2d
+        pool = functional.max_pool2d if self.kind == "max" else functional.avg_pool2d
         return super().forward(pool(x_FCHW, 2))
 
 

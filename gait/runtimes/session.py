@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -26,6 +26,21 @@ class Port:
     name: str
     shape: tuple[int | str, ...]
     dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What shapes of one input a graph is compiled for, by the vendors that compile.
+
+    Attributes:
+        least: The smallest shape that can be run.
+        usual: What is compiled for: the others run, perhaps slower.
+        most: The largest shape that can be run.
+    """
+
+    least: tuple[int, ...]
+    usual: tuple[int, ...]
+    most: tuple[int, ...]
 
 
 class Session(Protocol):
@@ -60,3 +75,39 @@ class Session(Protocol):
     def close(self) -> None:
         """Give back everything the session holds; it cannot run afterwards."""
         ...
+
+
+def check_feeds(inputs: Sequence[Port], feeds: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse arrays that a graph cannot take, in words; vendors tell it in their own way or not.
+
+    Args:
+        inputs: What the graph takes.
+        feeds: What it was given.
+
+    Raises:
+        ValueError: An input is missing, unknown, or of another shape or dtype; or an axis that has
+            one name in two inputs has two lengths.
+    """
+    names = [port.name for port in inputs]
+    if feeds.keys() != set(names):
+        raise ValueError(
+            f"session: expected the inputs {', '.join(names)}, got {', '.join(feeds) or 'none'}"
+        )
+    lengths: dict[str, int] = {}
+    for port in inputs:
+        _check_feed(port, feeds[port.name], lengths)
+
+
+def _check_feed(port: Port, array: NDArray[Any], lengths: dict[str, int]) -> None:
+    if array.dtype != port.dtype:
+        raise ValueError(f"session: {port.name}: expected {port.dtype}, got {array.dtype}")
+    fits = len(array.shape) == len(port.shape)
+    for wanted, length in zip(port.shape, array.shape, strict=False):
+        known = lengths.setdefault(wanted, length) if isinstance(wanted, str) else wanted
+        fits &= known == length
+    if not fits:
+        wanted_shape = ", ".join(str(axis) for axis in port.shape)
+        raise ValueError(
+            f"session: {port.name}: expected shape ({wanted_shape}), got {array.shape}"
+            + (f" where {lengths}" if lengths else "")
+        )

@@ -11,6 +11,8 @@ two-dimensional. Nothing is approximated: only the order of the rounding differs
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -110,7 +112,7 @@ class FoldedGait(nn.Module):
         super().__init__()
         self.config: TrackletGaitConfig = model.config
         stem = model.pooling1.conv_bn_relu
-        self._stem = nn.Sequential(fold_norm(stem[0], stem[1]), nn.ReLU())
+        self._stem = fold_norm(stem[0], stem[1])
         self.units = nn.ModuleList(
             FoldedUnit(_only_unit(model, unit.name)) for unit in model.config.units
         )
@@ -145,8 +147,19 @@ class FoldedGait(nn.Module):
 
     def stem(self, silhouettes_FHW: torch.Tensor) -> torch.Tensor:
         """Return the first feature maps, shape (F, C, H, W)."""
-        x_FCHW: torch.Tensor = self._stem(silhouettes_FHW.unsqueeze(1))
-        return x_FCHW
+        x_FCHW: torch.Tensor = self._stem(silhouettes_FHW.unsqueeze(1).to(self._stem.weight.dtype))
+        return torch.relu(x_FCHW)
+
+    def round_to(self, dtype: torch.dtype) -> Self:
+        """Round all but the head to `dtype`, in place, and return the network itself.
+
+        The head costs next to nothing and stays as it is: what the sequences have in common would
+        use up the digits of half precision. Inputs may be of any float dtype, embeddings are of
+        the head's.
+        """
+        self._stem.to(dtype)
+        self.units.to(dtype)
+        return self
 
 
 class FoldedHead(nn.Module):
@@ -159,6 +172,7 @@ class FoldedHead(nn.Module):
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         """Return shape (N, D, P)."""
+        x_NCHW = x_NCHW.to(self.weight_PCD.dtype)
         parts_PNC = pool_parts(x_NCHW, self._num_parts).permute(2, 0, 1)
         return torch.bmm(parts_PNC, self.weight_PCD).permute(1, 2, 0)
 

@@ -17,24 +17,35 @@ class Runtime(Protocol):
     """A folded network (`gait.model.folded`) that is ready to run on one device.
 
     Safe to call from any thread; calls may wait for each other.
-
-    Attributes:
-        name: Whose it is.
-        precision: What it computes in.
-        takes_padding: Whether sequences of different lengths may share a call. False where a
-            padded frame would cost as much as a real one saves.
-        description: Name, version, device and precision, for a log.
     """
 
-    name: RuntimeName
-    precision: Precision
-    takes_padding: bool
-    description: str
+    @property
+    def name(self) -> RuntimeName:
+        """Whose it is."""
+        ...
+
+    @property
+    def precision(self) -> Precision | Literal["float64"]:
+        """What it computes in; float64 is the reference, by torch alone."""
+        ...
+
+    @property
+    def takes_padding(self) -> bool:
+        """Whether sequences of different lengths may share a call.
+
+        False where a padded frame would cost as much as a real one saves.
+        """
+        ...
+
+    @property
+    def description(self) -> str:
+        """Precision, name, version and device, for a log."""
+        ...
 
     def run(
         self, silhouettes_NTHW: NDArray[np.floating[Any]], lengths_N: NDArray[np.int64] | None
     ) -> NDArray[np.floating[Any]]:
-        """Return the embeddings, shape (N, 256, 16), float32 (float64 for float64 inputs).
+        """Return the embeddings, shape (N, 256, 16), float32 (float64 where it computes in it).
 
         Args:
             silhouettes_NTHW: Shape (N, T, 64, 44), float32 in 0..1.
@@ -44,7 +55,7 @@ class Runtime(Protocol):
         Raises:
             OutOfMemory: Fewer sequences at once may fit.
             DeviceLost: The device is gone.
-            RuntimeFailed: Anything else the vendor reports.
+            RuntimeFailed: Anything else the vendor reports, and embeddings that are no numbers.
         """
         ...
 

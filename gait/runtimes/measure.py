@@ -1,0 +1,321 @@
+"""Measuring runtimes of the encoder against each other and against the machine.
+
+bench = EncoderBench(contenders, shapes, ...)
+bench.run()                       # may be interrupted at any time
+bench.rows                        # what has been measured so far
+
+All take turns, round by round, with the fastest product of matrices of each precision, so that a
+busy machine disturbs all alike; ratios are taken within a round.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gait.errors import GaitError
+from gait.runtimes.gemm import Kernel, KernelSpeed, fastest
+from gait.runtimes.memory import MemoryLedger
+from gait.runtimes.runtime import Precision, Runtime
+from gait.runtimes.turns import Clock, Times, Turns, median, pair_ratios
+
+ROUNDS = 5
+"""Turns of everyone. More make the medians of ratios steadier, at the price of time where one call
+is already longer than its share."""
+
+_KERNEL_SECONDS = 0.3
+_SIZE = (64, 44)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Size of one call: so many sequences of so many frames."""
+
+    batch: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One way to run the network.
+
+    Attributes:
+        runtime: Its name in the table.
+        precision: What it computes in.
+        open: Makes it ready; raises a `GaitError` that says why where this machine cannot.
+    """
+
+    runtime: str
+    precision: Precision
+    open: Callable[[], Runtime]
+
+    @property
+    def name(self) -> str:
+        """Runtime and precision."""
+        return f"{self.runtime} {self.precision}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one contender did at one shape; or, without a shape, why it did nothing.
+
+    Attributes:
+        runtime: Its name.
+        precision: What it computes in.
+        batch: Sequences a call; None where it was never opened.
+        frames: Frames a sequence; None where it was never opened.
+        description: Name, version, device; empty where it was never opened.
+        problem: Why figures are missing; None where they are not.
+        calls: How many were timed.
+        sequences_per_s: Whole sequences a second, from the median call.
+        frames_per_s: Their frames.
+        p50_ms: Of a call.
+        p95_ms: Of a call.
+        gflops: Billions of operations a second, as the unfolded network counts them.
+        fraction_of_peak: Of the fastest product of matrices in this precision, round by round.
+        memory_mb: Held and risen to at the first call: resident memory, or the device's.
+        parity: Lowest cosine of a part against torch in float32, on real tracklets.
+        speedup: Over the baseline, median of the rounds' ratios; None without a baseline.
+    """
+
+    runtime: str
+    precision: Precision
+    batch: int | None
+    frames: int | None
+    description: str = ""
+    problem: str | None = None
+    calls: int = 0
+    sequences_per_s: float | None = None
+    frames_per_s: float | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    gflops: float | None = None
+    fraction_of_peak: float | None = None
+    memory_mb: float | None = None
+    parity: float | None = None
+    speedup: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The speed that a precision is held against.
+
+    Attributes:
+        precision: Of the products.
+        gflops: Billions of operations a second of the fastest, median over the whole run; None if
+            none runs here.
+        kernel: Which was the fastest.
+        candidates: All that were tried.
+    """
+
+    precision: Precision
+    gflops: float | None
+    kernel: str | None
+    candidates: tuple[KernelSpeed, ...]
+
+
+@dataclass(slots=True)
+class _Open:
+    """A contender that is ready, with what is known about it."""
+
+    contender: Contender
+    runtime: Runtime
+    memory: MemoryLedger
+    parity: float | None
+
+
+@dataclass(slots=True)
+class _Roof:
+    """The fastest product of one precision, and how fast it was in every round so far."""
+
+    kernel: Kernel | None
+    candidates: tuple[KernelSpeed, ...]
+    gflops: list[float] = field(default_factory=list)
+
+
+class EncoderBench:
+    """Runs every contender at every shape, in turns; holds what it measured so far.
+
+    Attributes:
+        rows: Those that could not be opened, and then shape by shape.
+    """
+
+    def __init__(
+        self,
+        contenders: Sequence[Contender],
+        shapes: Sequence[Shape],
+        *,
+        flops: Callable[[int], float],
+        kernels: Callable[[Precision], list[Kernel]],
+        parity: Callable[[Runtime], float],
+        baseline: Contender | None = None,
+        device: str = "cpu",
+        rounds: int = ROUNDS,
+        seconds: float = 2.0,
+        clock: Clock = time.perf_counter,
+        on_progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Remember what to measure.
+
+        Args:
+            contenders: Ways to run one network.
+            shapes: Sizes of a call, smallest first.
+            flops: Operations of one sequence of so many frames.
+            kernels: Products of matrices of a precision that a contender may be held against.
+            parity: Lowest cosine of a part against torch in float32; not asked of the baseline.
+            baseline: What the others are compared with, in the same rounds.
+            device: Whose memory is counted.
+            rounds: As `ROUNDS`.
+            seconds: For each contender at each shape. More make percentiles trustworthy.
+            clock: What tells the time.
+            on_progress: Called with what comes next.
+        """
+        self._contenders = [*([baseline] if baseline else []), *contenders]
+        self._baseline = baseline
+        self._shapes = list(shapes)
+        self._flops, self._kernels, self._parity = flops, kernels, parity
+        self._device, self._rounds, self._seconds = device, rounds, seconds
+        self._clock, self._on_progress = clock, on_progress
+        self._roofs: dict[Precision, _Roof] = {}
+        self.rows: list[Row] = []
+
+    @property
+    def peaks(self) -> list[Peak]:
+        """The roof of each precision that was measured."""
+        return [
+            Peak(
+                precision,
+                median(roof.gflops),
+                roof.kernel.name if roof.kernel else None,
+                roof.candidates,
+            )
+            for precision, roof in self._roofs.items()
+        ]
+
+    def run(self) -> None:
+        """Measure everything; an interruption leaves what was measured in `rows`."""
+        with ExitStack() as stack:
+            opened = [
+                one for each in self._contenders if (one := self._open(each, stack)) is not None
+            ]
+            for precision in dict.fromkeys(each.contender.precision for each in opened):
+                self._on_progress(f"timing products of matrices in {precision}")
+                kernel, tried = fastest(
+                    self._kernels(precision), seconds=_KERNEL_SECONDS, clock=self._clock
+                )
+                self._roofs[precision] = _Roof(kernel, tuple(tried))
+            for shape in self._shapes:
+                self._measure(opened, shape)
+
+    def _open(self, contender: Contender, stack: ExitStack) -> _Open | None:
+        self._on_progress(f"opening {contender.name}")
+        memory = MemoryLedger(self._device)
+        try:
+            with memory.watching():
+                runtime = stack.enter_context(closing(contender.open()))
+            parity = None if contender is self._baseline else self._parity(runtime)
+        except GaitError as error:
+            self.rows.append(_without_figures(contender, str(error)))
+            return None
+        return _Open(contender, runtime, memory, parity)
+
+    def _measure(self, opened: Sequence[_Open], shape: Shape) -> None:
+        """Let all take turns at one shape, and add a row for each."""
+        silhouettes = _silhouettes(shape)
+        roofs = {p: roof.kernel for p, roof in self._roofs.items() if roof.kernel is not None}
+        calls: dict[str, Callable[[], object]] = {
+            each.contender.name: _call(each.runtime, silhouettes) for each in opened
+        }
+        products = {_roof_name(precision): kernel.run for precision, kernel in roofs.items()}
+        turns = Turns({**calls, **products}, clock=self._clock)
+        memory = {}
+        for each in opened:
+            self._on_progress(f"[{shape.batch}, {shape.frames}] warming up {each.contender.name}")
+            with each.memory.watching():
+                turns.warm_up(each.contender.name)
+            memory[each.contender.name] = each.memory.peak_mb
+        try:
+            self._on_progress(f"[{shape.batch}, {shape.frames}] measuring in turns")
+            turns.run(rounds=self._rounds, seconds=self._seconds, once=products)
+        finally:
+            self._add_rows(opened, shape, turns, memory)
+
+    def _add_rows(
+        self,
+        opened: Sequence[_Open],
+        shape: Shape,
+        turns: Turns,
+        memory: dict[str, float | None],
+    ) -> None:
+        for precision, roof in self._roofs.items():
+            if roof.kernel is not None:
+                times = turns.times[_roof_name(precision)]
+                roof.gflops += [roof.kernel.flops / s / 1e9 for s in times.calls]
+        for each in opened:
+            name = each.contender.name
+            if turns.times[name].rounds or turns.times[name].problem:
+                self.rows.append(self._row(each, shape, turns, memory.get(name)))
+
+    def _row(self, one: _Open, shape: Shape, turns: Turns, memory_mb: float | None) -> Row:
+        times = turns.times[one.contender.name]
+        if not times.rounds:
+            return _without_figures(one.contender, times.problem or "", shape)
+        flops = shape.batch * self._flops(shape.frames)
+        median_s = times.percentile(50)
+        return Row(
+            one.contender.runtime,
+            one.contender.precision,
+            shape.batch,
+            shape.frames,
+            description=one.runtime.description,
+            problem=times.problem,
+            calls=len(times.calls),
+            sequences_per_s=shape.batch / median_s,
+            frames_per_s=shape.batch * shape.frames / median_s,
+            p50_ms=1000 * median_s,
+            p95_ms=1000 * times.percentile(95),
+            gflops=flops / median_s / 1e9,
+            fraction_of_peak=self._fraction(one, flops, turns),
+            memory_mb=memory_mb,
+            parity=one.parity,
+            speedup=self._speedup(times, turns),
+        )
+
+    def _fraction(self, one: _Open, flops: float, turns: Turns) -> float | None:
+        precision = one.contender.precision
+        kernel = self._roofs[precision].kernel
+        if kernel is None:
+            return None
+        ratios = pair_ratios(turns.times[_roof_name(precision)], turns.times[one.contender.name])
+        return median([ratio * flops / kernel.flops for ratio in ratios])
+
+    def _speedup(self, times: Times, turns: Turns) -> float | None:
+        if self._baseline is None or self._baseline.name not in turns.times:
+            return None
+        return median(pair_ratios(turns.times[self._baseline.name], times))
+
+
+def _without_figures(contender: Contender, problem: str, shape: Shape | None = None) -> Row:
+    batch, frames = (shape.batch, shape.frames) if shape else (None, None)
+    return Row(contender.runtime, contender.precision, batch, frames, problem=problem)
+
+
+def _roof_name(precision: Precision) -> str:
+    return f"product in {precision}"
+
+
+def _silhouettes(shape: Shape) -> NDArray[np.float32]:
+    """Return noise of two grey levels: what is in a picture does not change how long it takes."""
+    rng = np.random.default_rng(0)
+    size = (shape.batch, shape.frames, *_SIZE)
+    return rng.integers(0, 2, size, dtype=np.uint8).astype(np.float32)
+
+
+def _call(runtime: Runtime, silhouettes: NDArray[Any]) -> Callable[[], object]:
+    return lambda: runtime.run(silhouettes, None)

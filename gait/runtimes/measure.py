@@ -155,7 +155,7 @@ class EncoderBench:
         kernels: Callable[[Precision], list[Kernel]],
         parity: Callable[[Runtime], float],
         baseline: Contender | None = None,
-        device: str = "cpu",
+        memory: Callable[[], MemoryLedger] = MemoryLedger,
         rounds: int = ROUNDS,
         seconds: float = 2.0,
         clock: Clock = time.perf_counter,
@@ -170,7 +170,7 @@ class EncoderBench:
             kernels: Products of matrices of a precision that a contender may be held against.
             parity: Lowest cosine of a part against torch in float32; not asked of the baseline.
             baseline: What the others are compared with, in the same rounds.
-            device: Whose memory is counted.
+            memory: Makes what counts the memory of one contender.
             rounds: As `ROUNDS`.
             seconds: For each contender at each shape. More make percentiles trustworthy.
             clock: What tells the time.
@@ -180,7 +180,7 @@ class EncoderBench:
         self._baseline = baseline
         self._shapes = list(shapes)
         self._flops, self._kernels, self._parity = flops, kernels, parity
-        self._device, self._rounds, self._seconds = device, rounds, seconds
+        self._memory, self._rounds, self._seconds = memory, rounds, seconds
         self._clock, self._on_progress = clock, on_progress
         self._roofs: dict[Precision, _Roof] = {}
         self.rows: list[Row] = []
@@ -215,7 +215,7 @@ class EncoderBench:
 
     def _open(self, contender: Contender, stack: ExitStack) -> _Open | None:
         self._on_progress(f"opening {contender.name}")
-        memory = MemoryLedger(self._device)
+        memory = self._memory()
         try:
             with memory.watching():
                 runtime = stack.enter_context(closing(contender.open()))

@@ -19,9 +19,10 @@ _DEEPEST = 32  # graphs within graphs; real ones have two or three
 
 # Numbers of fields in onnx.proto.
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
-_NODE_OPERATOR = 4
-_TENSOR_EXTERNAL_DATA, _TENSOR_LOCATION = 13, 14
-_EXTERNAL = 1
+_GRAPH_TENSOR, _GRAPH_INPUT = 5, 11
+_INPUT_AXES = (2, 1, 2, 1)  # from ValueInfoProto by type, tensor_type and shape
+_NODE_OPERATOR, _TENSOR_NAME = 4, 8
+_TENSOR_EXTERNAL_DATA, _TENSOR_LOCATION = 13, 14  # the second is 0 for "in here"
 _NUMBERS = 2**29  # protobuf's fields are below; a reader that cuts bits off would see another one
 
 # Where messages lie that hold tensors, by the kind of message: field -> kind.
@@ -53,11 +54,14 @@ class OnnxFile:
         name: Of the file, for messages.
         content: Its bytes.
         metadata: What its author wrote into it.
+        inputs: Name and shape of each, as `gait.runtimes.session.Port` has them; an axis without
+            a name is called as the input and its place.
     """
 
     name: str
     content: bytes
     metadata: Mapping[str, str]
+    inputs: Mapping[str, tuple[int | str, ...]]
 
 
 def read_onnx(onnx: Path | bytes) -> OnnxFile:
@@ -77,6 +81,7 @@ def read_onnx(onnx: Path | bytes) -> OnnxFile:
     try:
         _walk(memoryview(content), "model", _DEEPEST)
         metadata = _metadata(memoryview(content))
+        inputs = _inputs(memoryview(content))
     except _Malformed as error:
         raise CheckpointError(
             f"{name}: expected an ONNX file, got {error}; it is damaged, or something else"
@@ -86,7 +91,7 @@ def read_onnx(onnx: Path | bytes) -> OnnxFile:
             f"{name}: keeps {error} in another file, which is refused: such a name can lead to any "
             "file of this machine; export the model into one file"
         ) from error
-    return OnnxFile(name, content, metadata)
+    return OnnxFile(name, content, metadata, inputs)
 
 
 class _Malformed(Exception):
@@ -126,7 +131,7 @@ def _walk(message: memoryview, kind: str, depth: int) -> None:
 
 def _check_tensor(tensor: memoryview) -> None:
     for number, value in _fields(tensor):
-        if number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_LOCATION and value == _EXTERNAL):
+        if number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_LOCATION and value != 0):
             raise _Elsewhere("weights")
 
 
@@ -139,11 +144,45 @@ def _check_node(node: memoryview) -> None:
 
 def _metadata(model: memoryview) -> dict[str, str]:
     found = {}
-    for number, value in _fields(model):
-        if number == _MODEL_METADATA:
-            pair = dict(_fields(_as_bytes(value)))
-            found[_text(pair.get(1, b""))] = _text(pair.get(2, b""))
+    for entry in _messages(model, _MODEL_METADATA):
+        pair = dict(_fields(entry))
+        found[_text(pair.get(1, b""))] = _text(pair.get(2, b""))
     return found
+
+
+def _inputs(model: memoryview) -> dict[str, tuple[int | str, ...]]:
+    """Return what the graph takes: its inputs without those that are weights."""
+    found: dict[str, tuple[int | str, ...]] = {}
+    weights = set()
+    for graph in _messages(model, _MODEL_GRAPH):
+        for tensor in _messages(graph, _GRAPH_TENSOR):
+            weights |= {_text(name) for name in _messages(tensor, _TENSOR_NAME)}
+        for entry in _messages(graph, _GRAPH_INPUT):
+            name = "".join(_text(name) for name in _messages(entry, 1))
+            axes = enumerate(_messages(entry, *_INPUT_AXES))
+            found[name] = tuple(_axis(axis, f"{name}[{i}]") for i, axis in axes)
+    return {name: shape for name, shape in found.items() if name not in weights}
+
+
+def _axis(dimension: memoryview, nameless: str) -> int | str:
+    length = nameless
+    for number, value in _fields(dimension):
+        if number == 1 and isinstance(value, int):
+            return value
+        if number == 2 and _as_bytes(value):
+            length = _text(value)
+    return length
+
+
+def _messages(message: memoryview, *path: int) -> Iterator[memoryview]:
+    """Yield what lies at a path of fields, every time it is there."""
+    for number, value in _fields(message):
+        if number == path[0]:
+            inner = _as_bytes(value)
+            if len(path) == 1:
+                yield inner
+            else:
+                yield from _messages(inner, *path[1:])
 
 
 def _text(value: int | memoryview | bytes) -> str:
@@ -169,7 +208,7 @@ def _fields(message: memoryview) -> Iterator[_Field]:
         number, wire = tag >> 3, tag & 7
         if wire == 0:
             value, position = _varint(message, position)
-            yield number, value & 0xFFFFFFFF  # as enumerations are read
+            yield number, value & 0xFFFFFFFFFFFFFFFF
             continue
         if wire == 2:
             length, position = _varint(message, position)

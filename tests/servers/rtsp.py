@@ -1,0 +1,167 @@
+"""An RTSP server that misbehaves on command; run by the system's Python, which has GStreamer.
+
+/usr/bin/python3 tests/servers/rtsp.py --units clip.units --path cam0 --path cam1 --fps 10
+
+`clip.units` holds H.264 access units, each behind its length (4 bytes, big-endian), the first one
+decodable by itself; they are sent over and over. Prints {"port": N} once it listens, then obeys
+lines on its standard input:
+
+    pause PATH          sends nothing more, but keeps every connection open
+    resume PATH
+    garbage PATH N      spoils the next N units
+    no-key PATH SECONDS leaves out units that could be decoded by themselves
+    units PATH FILE     sends another clip from now on, to whoever connects anew
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import struct
+import sys
+import threading
+import time
+from pathlib import Path
+
+import gi
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+
+_LAUNCH = (
+    "( appsrc name=source is-live=true do-timestamp=true format=time "
+    "caps=video/x-h264,stream-format=byte-stream,alignment=au "
+    "! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
+)
+_KEY_UNITS = (5, 7, 8)  # NAL types of a picture that needs no other, and of its parameters
+
+
+class Camera:
+    """One path of the server: its units, its clock, and what is wrong with it."""
+
+    def __init__(self, units: Path, fps: float) -> None:
+        self.units = _read(units)
+        self._interval_s = 1 / fps
+        self._is_paused = False
+        self._num_garbage = 0
+        self._no_key_until_s = 0.0
+        self._random = random.Random(0)
+
+    def obey(self, verb: str, arguments: list[str]) -> None:
+        if verb in ("pause", "resume"):
+            self._is_paused = verb == "pause"
+        elif verb == "garbage":
+            self._num_garbage = int(arguments[0])
+        elif verb == "no-key":
+            self._no_key_until_s = time.monotonic() + float(arguments[0])
+        elif verb == "units":
+            self.units = _read(Path(arguments[0]))
+        else:
+            raise ValueError(f"no such command: {verb}")
+
+    def feed(self, source: Gst.Element, is_over: threading.Event) -> None:
+        units, index, due_s = self.units, 0, time.monotonic()
+        while not is_over.is_set():
+            unit = units[index % len(units)]
+            index += 1
+            if self._is_wanted(unit):
+                buffer = Gst.Buffer.new_wrapped(self._spoilt(unit))
+                if source.emit("push-buffer", buffer) != Gst.FlowReturn.OK:
+                    return
+            due_s += self._interval_s
+            is_over.wait(max(0.0, due_s - time.monotonic()))
+
+    def _is_wanted(self, unit: bytes) -> bool:
+        if self._is_paused:
+            return False
+        return not (_is_key(unit) and time.monotonic() < self._no_key_until_s)
+
+    def _spoilt(self, unit: bytes) -> bytes:
+        if self._num_garbage <= 0:
+            return unit
+        self._num_garbage -= 1
+        return unit[:8] + self._random.randbytes(max(0, len(unit) - 8))
+
+
+class Factory(GstRtspServer.RTSPMediaFactory):
+    """Starts feeding when the first client comes."""
+
+    def __init__(self, camera: Camera) -> None:
+        super().__init__()
+        self._camera = camera
+        self.set_launch(_LAUNCH)
+        self.set_shared(True)
+        self.connect("media-configure", self._configure)
+
+    def _configure(self, _factory: Factory, media: GstRtspServer.RTSPMedia) -> None:
+        source = media.get_element().get_child_by_name("source")
+        is_over = threading.Event()
+        media.connect("unprepared", lambda _media: is_over.set())
+        threading.Thread(target=self._camera.feed, args=(source, is_over), daemon=True).start()
+
+
+def _read(path: Path) -> list[bytes]:
+    data, units, at = path.read_bytes(), [], 0
+    while at < len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        units.append(data[at + 4 : at + 4 + length])
+        at += 4 + length
+    return units
+
+
+def _is_key(unit: bytes) -> bool:
+    start = unit.find(b"\x00\x00\x01")
+    return start >= 0 and unit[start + 3] & 0x1F in _KEY_UNITS
+
+
+def _password(server: GstRtspServer.RTSPServer, factories: list[Factory], login: str) -> None:
+    user, _, password = login.partition(":")
+    auth = GstRtspServer.RTSPAuth()
+    auth.set_supported_methods(2)  # digest, as cameras do
+    token = GstRtspServer.RTSPToken()
+    token.set_string("media.factory.role", "viewer")
+    auth.add_digest(user, password, token)
+    server.set_auth(auth)
+    for factory in factories:
+        permissions = GstRtspServer.RTSPPermissions()
+        permissions.add_permission_for_role("viewer", "media.factory.access", True)
+        permissions.add_permission_for_role("viewer", "media.factory.construct", True)
+        factory.set_permissions(permissions)
+
+
+def _obey(cameras: dict[str, Camera]) -> None:
+    for line in sys.stdin:
+        verb, path, *arguments = line.split()
+        cameras[path].obey(verb, arguments)
+        print(json.dumps({"done": line.strip()}), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--units", type=Path, required=True)
+    parser.add_argument("--path", action="append", required=True)
+    parser.add_argument("--fps", type=float, default=10.0)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--login", help="USER:PASSWORD that is asked for")
+    args = parser.parse_args()
+    Gst.init(None)
+    cameras = {path: Camera(args.units, args.fps) for path in args.path}
+    server = GstRtspServer.RTSPServer()
+    server.set_address("127.0.0.1")
+    server.set_service(str(args.port))
+    factories = []
+    for path, camera in cameras.items():
+        factories.append(Factory(camera))
+        server.get_mount_points().add_factory(f"/{path}", factories[-1])
+    if args.login:
+        _password(server, factories, args.login)
+    server.attach(None)
+    print(json.dumps({"port": server.get_bound_port()}), flush=True)
+    threading.Thread(target=_obey, args=(cameras,), daemon=True).start()
+    GLib.MainLoop().run()
+
+
+if __name__ == "__main__":
+    main()

@@ -30,6 +30,9 @@ class Tracklet:
         companions: Ids of the tracks seen in one frame with this one since its previous tracklet,
             sorted: these are other people, whatever they look like.
         is_last: Whether the track ended with this tracklet.
+        offset: Silhouettes of this walk in earlier tracklets, which this one continues; 0 begins a
+            walk. Only an assembler that streams gives anything else: what is said of such a
+            tracklet (its embedding) is said of the walk from its beginning.
     """
 
     stream: str
@@ -42,6 +45,7 @@ class Tracklet:
     reasons: tuple[tuple[str, int], ...] = ()
     companions: tuple[int, ...] = ()
     is_last: bool = False
+    offset: int = 0
 
     def __post_init__(self) -> None:
         shape = self.silhouettes.shape
@@ -59,6 +63,8 @@ class Tracklet:
                 )
             if np.any(np.diff(values) <= 0):
                 raise ValueError(f"Tracklet.{name}: expected strictly increasing values")
+        if self.offset < 0:
+            raise ValueError(f"Tracklet.offset: expected 0 or more, got {self.offset}")
         if not 0.0 <= self.quality <= 1.0:
             raise ValueError(f"Tracklet.quality: expected 0..1, got {self.quality}")
 

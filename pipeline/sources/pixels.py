@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 # Beyond these a sample aspect ratio is a broken header, not a lens.
@@ -28,6 +29,32 @@ class View:
 
     aspect: Fraction | None = None
     matrix: tuple[int, int, int, int] = _TURNS[0]
+
+
+class PictureShape:
+    """Follows the size of the decoded pictures and how they are meant to be seen.
+
+    Attributes:
+        num_changes: How often the size or the turn has changed.
+    """
+
+    def __init__(self, stream: VideoStream) -> None:
+        self.num_changes = 0
+        self._stream = stream
+        self._view = View()
+        self._last: tuple[int, int, int] | None = None
+
+    def view(self, frame: VideoFrame) -> View:
+        """Return how the next frame wants to be seen."""
+        now = frame.width, frame.height, frame.rotation
+        if self._last is None:
+            self._view = view_of(frame, self._stream.sample_aspect_ratio)
+        elif now != self._last:
+            # The container spoke of the first size only; now the codec knows better.
+            self._view = view_of(frame, self._stream.codec_context.sample_aspect_ratio)
+            self.num_changes += 1
+        self._last = now
+        return self._view
 
 
 def view_of(frame: VideoFrame, aspect: Fraction | None = None) -> View:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import SourceError
 from pipeline.sources.clock import FrameClock
-from pipeline.sources.pixels import View, upright_bgr, view_of
+from pipeline.sources.pixels import PictureShape, View, upright_bgr
 from pipeline.sources.source import Picture, ReadConfig, RecordedSource, StreamInfo
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class VideoSource(RecordedSource):
             fps = self.info.fps or FALLBACK_FPS
             clock = FrameClock(_time_base(stream), fps, self._oddities, self._origin_pts)
             packets = _Packets(container, stream, self._damage)
-            shape = _Shape(stream)
+            shape = PictureShape(stream)
             index, is_before = start.index, True
             for frame in _decoded(stream, islice(packets, start.num_packets, None), self._damage):
                 self.num_decoded += 1
@@ -134,27 +134,6 @@ class _Start:
 
 
 _FROM_THE_BEGINNING = _Start(0, float("-inf"), 0)
-
-
-class _Shape:
-    """Follows the size of the decoded pictures and how they are meant to be seen."""
-
-    def __init__(self, stream: VideoStream) -> None:
-        self.num_changes = 0
-        self._stream = stream
-        self._view = View()
-        self._last: tuple[int, int, int] | None = None
-
-    def view(self, frame: VideoFrame) -> View:
-        now = frame.width, frame.height, frame.rotation
-        if self._last is None:
-            self._view = view_of(frame, self._stream.sample_aspect_ratio)
-        elif now != self._last:
-            # The container spoke of the first size only; now the codec knows better.
-            self._view = view_of(frame, self._stream.codec_context.sample_aspect_ratio)
-            self.num_changes += 1
-        self._last = now
-        return self._view
 
 
 class _Packets:
@@ -319,7 +298,7 @@ def _described(
     name: str, path: Path, container: InputContainer, stream: VideoStream, first: VideoFrame
 ) -> StreamInfo:
     try:
-        image = upright_bgr(first, VideoReformatter(), _Shape(stream).view(first))
+        image = upright_bgr(first, VideoReformatter(), PictureShape(stream).view(first))
     except av.FFmpegError as error:
         raise SourceError(
             f"{path}: pixels of format {first.format.name} cannot be converted to BGR"

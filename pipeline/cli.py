@@ -19,6 +19,7 @@ from pipeline.commands.data import app as data
 from pipeline.commands.doctor import doctor
 from pipeline.commands.embed import embed
 from pipeline.commands.evaluate import evaluate, results
+from pipeline.commands.export import export
 from pipeline.commands.process import demo, process
 from pipeline.commands.synth import app as synth
 from pipeline.commands.train import export_authors, export_weights, train
@@ -38,6 +39,7 @@ app.command()(embed)
 app.command()(train)
 app.command("eval")(evaluate)
 app.command()(results)
+app.command()(export)
 app.command()(export_weights)
 app.command()(export_authors)
 app.command()(doctor)

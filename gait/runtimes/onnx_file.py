@@ -76,7 +76,7 @@ def read_onnx(onnx: Path | bytes) -> OnnxFile:
         CheckpointError: It cannot be read, is no ONNX graph, is cut off, or keeps weights or
             compiled code in another file.
     """
-    name = onnx.name if isinstance(onnx, Path) else "graph"
+    name = str(onnx) if isinstance(onnx, Path) else "graph"
     content = onnx if isinstance(onnx, bytes) else _read(onnx)
     try:
         _walk(memoryview(content), "model", _DEEPEST)
@@ -91,7 +91,7 @@ def read_onnx(onnx: Path | bytes) -> OnnxFile:
             f"{name}: keeps {error} in another file, which is refused: such a name can lead to any "
             "file of this machine; export the model into one file"
         ) from error
-    return OnnxFile(name, content, metadata, inputs)
+    return OnnxFile(Path(name).name, content, metadata, inputs)
 
 
 class _Malformed(Exception):
@@ -105,7 +105,7 @@ class _Elsewhere(Exception):
 def _read(path: Path) -> bytes:
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise CheckpointError(f"{path.name}: expected at most 2 GB, as ONNX files have")
+            raise CheckpointError(f"{path}: expected at most 2 GB, as ONNX files have")
         return path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error

@@ -87,7 +87,7 @@ def open_session(
         plugin = _open_by_plugin(file, device, profiles or {})
         if plugin is not None:
             return plugin
-    options = _options(threads)
+    options = _options(file, threads)
     return OnnxRuntimeSession(file, _create(file, options, _providers(device)), device)
 
 
@@ -138,7 +138,7 @@ def _import() -> Any:
     return onnxruntime
 
 
-def _options(threads: int | None) -> Any:
+def _options(file: OnnxFile, threads: int | None) -> Any:
     options = _import().SessionOptions()
     options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
     options.log_severity_level = 3
@@ -146,7 +146,8 @@ def _options(threads: int | None) -> Any:
     # the arena grew to 68 MB with them and to 43 MB without, at the same speed (nano; standard 58
     # and 33 MB over 12). No arena at all was 2 to 15 % slower and peaked higher; shrinking it
     # after each run was no smaller and up to 8 % slower.
-    options.enable_mem_pattern = False
+    shapes = file.inputs.values()
+    options.enable_mem_pattern = all(isinstance(axis, int) for shape in shapes for axis in shape)
     # A thread that spins while it waits takes the core from the stage that runs beside it.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
@@ -207,7 +208,7 @@ def _open_by_plugin(
     if found is None:
         return None
     try:
-        options = _options(1)
+        options = _options(file, 1)
         options.add_provider_for_devices([found], _rtx_options(profiles))
         return OnnxRuntimeSession(file, _create(file, options, None), device)
     except RuntimeUnavailable as error:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from gait.errors import RuntimeFailed, RuntimeUnavailable
+from numpy.typing import NDArray
+
+from gait.errors import DeviceLost, RuntimeFailed, RuntimeUnavailable
 from gait.runtimes.session import Profile, Session, Vendor
 
 logger = logging.getLogger(__name__)
 
 _Choice = tuple[Vendor, str]
+_CPU: _Choice = ("onnxruntime", "cpu")
 
 
 def open_session(
@@ -24,6 +29,8 @@ def open_session(
     profiles: Mapping[str, Profile] | None = None,
 ) -> Session:
     """Open a graph; of several ways, the fastest that works, and the log says which did not.
+
+    A session on a GPU goes on by ONNX Runtime on the CPU when the GPU is lost.
 
     Args:
         onnx: The file, or its content.
@@ -47,11 +54,64 @@ def open_session(
     return _open(onnx, choices[-1], threads, profiles)
 
 
+class LastingSession:
+    """A session that another takes over from when its device is lost.
+
+    Attributes:
+        description: Of the session that runs now.
+        metadata: As of the first session.
+        inputs: As of the first session.
+        outputs: As of the first session.
+    """
+
+    def __init__(self, session: Session, reopen: Callable[[], Session]) -> None:
+        """Take over the ownership of `session`.
+
+        Args:
+            session: What runs until it raises `DeviceLost`.
+            reopen: Called at most once, for what runs from then on.
+        """
+        self.metadata = session.metadata
+        self.inputs, self.outputs = session.inputs, session.outputs
+        self.description = session.description
+        self._session = session
+        self._reopen: Callable[[], Session] | None = reopen
+        self._lock = threading.Lock()
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return every output by name; see `gait.runtimes.session.Session.run`."""
+        session = self._session
+        try:
+            return session.run(feeds)
+        except DeviceLost as error:
+            return self._successor(session, error).run(feeds)
+
+    def close(self) -> None:
+        """Give back everything the session holds; it cannot run afterwards."""
+        with self._lock:
+            self._session.close()
+
+    def _successor(self, lost: Session, error: DeviceLost) -> Session:
+        with self._lock:
+            if self._session is not lost:  # another thread came first
+                return self._session
+            if self._reopen is None:
+                raise error
+            reopen, self._reopen = self._reopen, None
+            self._session = reopen()
+            self.description = self._session.description
+            logger.error("%s; going on with %s", error, self.description)
+            lost.close()
+            return self._session
+
+
 def _choices(vendor: Vendor | Literal["auto"], device: str) -> list[_Choice]:
     """Return what to try, the fastest first; never empty."""
     from gait.runtimes import onnx_runtime
 
     gpu = "cuda:0" if device == "auto" else device
+    if device == "auto" and vendor in ("auto", "onnxruntime") and not _has_gpu():
+        return [_CPU]
     if vendor == "tensorrt":
         if device == "cpu":
             raise RuntimeUnavailable("tensorrt: expected a device cuda or cuda:N, got cpu")
@@ -64,9 +124,21 @@ def _choices(vendor: Vendor | Literal["auto"], device: str) -> list[_Choice]:
             found.append(("tensorrt", gpu))
         if device != "auto" or onnx_runtime.available(gpu) is None:
             found.append(("onnxruntime", gpu))
-    if device in ("auto", "cpu"):
-        found.append(("onnxruntime", "cpu"))
-    return found
+    return found if device not in ("auto", "cpu") else [*found, _CPU]
+
+
+def _has_gpu() -> bool:
+    """Return whether NVIDIA's driver finds a GPU; asked directly, as torch takes seconds to load.
+
+    See https://docs.nvidia.com/cuda/cuda-driver-api.
+    """
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int()
+    fails = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    return not fails and count.value > 0
 
 
 def _tensorrt_lacks() -> str | None:
@@ -82,14 +154,28 @@ def _open(
     profiles: Mapping[str, Profile] | None,
 ) -> Session:
     vendor, device = choice
-    if vendor == "tensorrt":
-        from gait.runtimes import tensorrt
-
-        return tensorrt.open_session(onnx, device=device, profiles=profiles)
+    if device != "cpu":
+        session = _open_on_gpu(onnx, choice, profiles)
+        return LastingSession(session, lambda: _open(onnx, _CPU, threads, None))
     if vendor == "openvino":
         from gait.runtimes import openvino
 
         return openvino.open_session(onnx, device=device, threads=threads)
     from gait.runtimes import onnx_runtime
 
-    return onnx_runtime.open_session(onnx, device=device, threads=threads, profiles=profiles)
+    return onnx_runtime.open_session(onnx, device=device, threads=threads)
+
+
+def _open_on_gpu(
+    onnx: Path | bytes, choice: _Choice, profiles: Mapping[str, Profile] | None
+) -> Session:
+    vendor, device = choice
+    if vendor == "openvino":
+        raise RuntimeUnavailable(f"openvino: expected the device cpu, got {device}")
+    if vendor == "tensorrt":
+        from gait.runtimes import tensorrt
+
+        return tensorrt.open_session(onnx, device=device, profiles=profiles)
+    from gait.runtimes import onnx_runtime
+
+    return onnx_runtime.open_session(onnx, device=device, profiles=profiles)

@@ -18,6 +18,7 @@ from trackers.boxes import Detections
 DEFAULT_MODEL = "ssdlite-coco-300"
 
 Resize = Literal["stretch", "letterbox"]
+Backend = Literal["auto", "onnxruntime", "tensorrt", "openvino", "ultralytics"]
 
 
 class Detector(Protocol):
@@ -42,9 +43,12 @@ class YoloConfig(StrictModel):
     Attributes:
         model: The bundled "ssdlite-coco-300", or the path of an Ultralytics .pt, .onnx or .engine
             (detection or -seg) that has a person class. Only load a .pt whose source you trust.
-        backend: "onnxruntime" runs .onnx detection models without ultralytics; "ultralytics" runs
-            everything; "auto" takes onnxruntime where it can.
-        device: "auto", "cpu", "cuda" or "cuda:N".
+        backend: "onnxruntime", "tensorrt" and "openvino" run .onnx detection models without
+            ultralytics; "ultralytics" runs everything. "auto" takes, for an .onnx detection model,
+            tensorrt where a GPU and the package are there, else onnxruntime; and for all others
+            ultralytics. TensorRT is the fastest on a GPU, at the price of a first start that
+            compiles; openvino can be faster than onnxruntime on Intel's processors.
+        device: "auto" (a GPU where the backend finds one), "cpu", "cuda" or "cuda:N".
         half: Run in half precision on a GPU. Only ultralytics; an .onnx has its precision baked in.
         imgsz: Side in pixels the picture is resized to; None is the model's own. Higher finds
             smaller people, at the price of time that grows with its square.
@@ -58,18 +62,18 @@ class YoloConfig(StrictModel):
             small to recognise, lower follows them anyway.
         max_people: At most so many boxes a frame, the strongest. Higher serves crowds, at the
             price of segmentation time.
-        threads: Cores one inference may use with onnxruntime. One is best when the stages overlap;
-            higher shortens the wait where nothing else runs.
+        threads: Cores one inference may use on the CPU, except with ultralytics. One is best when
+            the stages overlap; higher shortens the wait where nothing else runs.
         tiles: Overlapping pieces a frame is cut into along its longer side; None is 2 for the
             bundled model and 1 for any other. Higher finds smaller people, at a proportional cost.
         resize: "letterbox" keeps the picture's proportions, "stretch" fills the model's square;
-            None is "stretch" for the bundled model and "letterbox" for any other. Only onnxruntime
-            can stretch.
+            None is "stretch" for the bundled model and "letterbox" for any other. Ultralytics
+            cannot stretch.
     """
 
     kind: Literal["yolo"] = "yolo"
     model: str = DEFAULT_MODEL
-    backend: Literal["auto", "onnxruntime", "ultralytics"] = "auto"
+    backend: Backend = "auto"
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     half: bool = False
     imgsz: int | None = Field(default=None, ge=32, le=4096)
@@ -107,7 +111,7 @@ class YoloConfig(StrictModel):
         return self.model == DEFAULT_MODEL
 
     def _build_whole(self, path: Path) -> Detector:
-        if self.backend == "ultralytics" or not self._runs_in_onnxruntime(path):
+        if self._needs_ultralytics(path):
             if self.resize == "stretch":
                 raise ModelError("detector.resize: ultralytics only letterboxes; drop 'stretch'")
             from pipeline.stages.detect_ultralytics import UltralyticsDetector
@@ -117,14 +121,14 @@ class YoloConfig(StrictModel):
 
         return OnnxDetector(path, self)
 
-    def _runs_in_onnxruntime(self, path: Path) -> bool:
-        if self.backend == "onnxruntime":
-            return True
+    def _needs_ultralytics(self, path: Path) -> bool:
+        if self.backend != "auto":
+            return self.backend == "ultralytics"
         if path.suffix != ".onnx" or self.half:
-            return False
+            return True
         from pipeline.stages.detect_onnx import is_detection_model
 
-        return is_detection_model(path)
+        return not is_detection_model(path)
 
 
 DETECTORS: dict[str, type[YoloConfig] | type[ReplayConfig]] = {

@@ -1,18 +1,22 @@
-"""Detection models in Ultralytics' ONNX layout, run by ONNX Runtime. No torch, no ultralytics."""
+"""Detection models in Ultralytics' ONNX layout, run without ultralytics."""
 
 from __future__ import annotations
 
 import ast
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gait.errors import CheckpointError, OutOfMemory, RuntimeFailed, RuntimeUnavailable
+from gait.runtimes.onnx_file import OnnxFile, read_onnx
+from gait.runtimes.opening import open_session
+from gait.runtimes.session import Profile, Session, Vendor
 from pipeline.errors import ModelError
 from pipeline.stages.detect_boxes import clip_to_frame, suppress
 from pipeline.values import Frame
@@ -27,6 +31,15 @@ logger = logging.getLogger(__name__)
 _PADDING_GREY = 114  # what Ultralytics pads with in training and inference
 _MAX_CANDIDATES = 1000  # boxes that enter suppression; beyond it the strongest
 _DEFAULT_IMGSZ = 640  # of an export with a free input size that does not state one
+_LARGEST_IMGSZ = 4096
+_USUAL_BATCH, _LARGEST_BATCH = 8, 32  # pictures the model looks at together
+
+_VENDORS: Mapping[str, Vendor | Literal["auto"]] = {
+    "auto": "auto",
+    "onnxruntime": "onnxruntime",
+    "tensorrt": "tensorrt",
+    "openvino": "openvino",
+}
 
 
 def is_detection_model(path: Path) -> bool:
@@ -35,7 +48,7 @@ def is_detection_model(path: Path) -> bool:
     Raises:
         ModelError: The file is not an ONNX model.
     """
-    return _metadata(_open(path, threads=1, device="cpu")).get("task") == "detect"
+    return _read(path).metadata.get("task") == "detect"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +70,11 @@ class OnnxDetector:
     The model takes RGB in 0..1 of shape (B, 3, S, S). Two output layouts are understood:
     (B, 4 + classes, N) with centres and sizes that still need suppression (YOLOv8, YOLO11, the
     bundled SSDLite), and (B, N, 6) with corners, confidence and class (end-to-end exports).
-    A model with a fixed batch of one is called once a frame.
+    A model with a fixed batch of one is called once a frame, others with up to 32 at a time, and
+    with fewer where the memory of a GPU does not suffice.
 
     Attributes:
-        description: File, runtime and device.
+        description: File, runtime, device and input size.
         model_hash: SHA-256 of the file.
     """
 
@@ -68,17 +82,15 @@ class OnnxDetector:
         if config.half:
             raise ModelError("detector.half: an .onnx has its precision baked in; export it so")
         self._config = config
-        self._session = _open(path, threads=config.threads, device=config.device)
-        metadata = _metadata(self._session)
-        _check_task(path, metadata)
-        self._classes = _class_indices(path, metadata, config.classes)
-        self._input = self._session.get_inputs()[0]
-        self._imgsz = _image_size(path, self._input.shape, metadata, config.imgsz)
-        self._batches = not isinstance(self._input.shape[0], int)
-        self._dtype = np.float16 if "float16" in self._input.type else np.float32
+        file = _read(path)
+        _check_task(path, file.metadata)
+        self._classes = _class_indices(path, file.metadata, config.classes)
+        input_name, shape = _input(path, file)
+        self._imgsz = _image_size(path, shape, file.metadata, config.imgsz)
+        self._batch = 1 if isinstance(shape[0], int) else _LARGEST_BATCH
         self.model_hash: str | None = sha256_of(path)
-        provider = self._session.get_providers()[0].removesuffix("ExecutionProvider")
-        self.description = f"{path.name} at {self._imgsz} px by onnxruntime ({provider})"
+        self._session = _open(path, config, {input_name: _profile(self._imgsz, self._batch)})
+        self.description = f"{self._session.description}, {self._imgsz} px"
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the people in each frame, in the frames' order.
@@ -86,25 +98,43 @@ class OnnxDetector:
         Raises:
             ModelError: The model fails or answers in a layout that is not understood.
         """
-        if not frames:
-            return []
+        found: list[Detections] = []
+        while len(found) < len(frames):  # the batch may shrink meanwhile
+            found += self._detect_together(frames[len(found) : len(found) + self._batch])
+        return found
+
+    def _detect_together(self, frames: Sequence[Frame]) -> list[Detections]:
         placed = [place(f.image, self._imgsz, self._config.resolved_resize) for f in frames]
-        outputs = self._infer([square for square, _ in placed])
+        # Contiguous RGB planes first: runtimes would copy a strided array anyway.
+        planes = np.stack(
+            [np.ascontiguousarray(s[..., ::-1].transpose(2, 0, 1)) for s, _ in placed]
+        )
+        outputs = self._infer(np.divide(planes, 255, dtype=np.float32))
         return [
             self._decode(output, placement, frame.hw)
             for output, (_, placement), frame in zip(outputs, placed, frames, strict=True)
         ]
 
-    def _infer(self, squares: Sequence[NDArray[np.uint8]]) -> Sequence[NDArray[np.float32]]:
-        # Contiguous RGB planes first: ONNX Runtime would copy a strided array anyway.
-        planes = np.stack([np.ascontiguousarray(s[..., ::-1].transpose(2, 0, 1)) for s in squares])
-        batch = (planes / np.float32(255)).astype(self._dtype)
-        steps = [batch] if self._batches else [batch[i : i + 1] for i in range(len(batch))]
+    def _infer(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what the model answers for each image, shape (B, ...)."""
+        port = self._session.inputs[0]
         try:
-            outputs = [self._session.run(None, {self._input.name: step})[0] for step in steps]
-        except Exception as error:  # onnxruntime's own classes derive from nothing narrower
-            raise ModelError(f"{self.description}: inference failed ({error})") from error
-        return [row.astype(np.float32) for output in outputs for row in output]
+            answers = self._session.run({port.name: images.astype(port.dtype, copy=False)})
+        except OutOfMemory as error:
+            if len(images) == 1:
+                raise ModelError(f"detector: {error}") from error
+            self._batch = half = len(images) // 2
+            logger.warning("%s; going on with %d at a time", error, half)
+            return np.concatenate([self._infer(images[:half]), self._infer(images[half:])])
+        except (RuntimeFailed, RuntimeUnavailable, ValueError) as error:
+            raise ModelError(f"detector: inference failed: {error}") from error
+        answer = answers[self._session.outputs[0].name]
+        if len(answer) != len(images):
+            raise ModelError(
+                f"{self.description}: expected an answer for each of {len(images)} pictures, got "
+                f"an output of shape {answer.shape}"
+            )
+        return answer.astype(np.float32, copy=False)
 
     def _decode(
         self, output: NDArray[np.float32], placement: _Placement, frame_hw: tuple[int, int]
@@ -130,9 +160,15 @@ class OnnxDetector:
             )
         if output.shape[1] == 6:
             wanted = np.isin(output[:, 5].astype(np.int64), self._classes)
-            rows = output[wanted & (output[:, 4] >= self._config.confidence)]
-            return rows[:, :4], rows[:, 4]
-        scores = output[[4 + c for c in self._classes]].max(axis=0)
+            people = output[wanted & (output[:, 4] >= self._config.confidence)]
+            return people[:, :4], people[:, 4]
+        rows = [4 + c for c in self._classes]
+        if max(rows) >= len(output):
+            raise ModelError(
+                f"{self.description}: expected outputs (4 + classes, N) with row {max(rows)} for "
+                f"people, got {output.shape}"
+            )
+        scores = output[rows].max(axis=0)
         confident = scores >= self._config.confidence
         centre, half_side = output[:2, confident].T, output[2:4, confident].T / 2
         return np.hstack([centre - half_side, centre + half_side]), scores[confident]
@@ -155,44 +191,53 @@ def place(
     return square, _Placement((scale, scale), (left, top))
 
 
-def _open(path: Path, *, threads: int, device: str) -> Any:
+def _read(path: Path) -> OnnxFile:
     try:
-        import onnxruntime  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise ModelError(
-            f"{path.name}: onnxruntime is not installed; pip install onnxruntime"
-        ) from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    # A thread that spins while it waits takes the core from the stage that runs beside it.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    providers = _providers(onnxruntime.get_available_providers(), device)
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # onnxruntime's own classes derive from nothing narrower
-        raise ModelError(
-            f"model {path}: expected an ONNX file that onnxruntime can open, got {error}"
-        ) from error
+        return read_onnx(path)
+    except CheckpointError as error:
+        raise ModelError(f"model {error}") from error
 
 
-def _providers(available: Sequence[str], device: str) -> list[Any]:
-    if device == "cpu" or (device == "auto" and "CUDAExecutionProvider" not in available):
-        return ["CPUExecutionProvider"]
-    if "CUDAExecutionProvider" not in available:
-        raise ModelError(
-            f"detector.device: expected cpu, got {device}: this onnxruntime has no CUDA; "
-            "pip install onnxruntime-gpu in its place"
+def _open(path: Path, config: YoloConfig, profiles: dict[str, Profile]) -> Session:
+    try:
+        return open_session(
+            path,
+            vendor=_VENDORS[config.backend],
+            device=config.device,
+            threads=config.threads,
+            profiles=profiles,
         )
-    index = int(device.partition(":")[2] or 0)
-    return [("CUDAExecutionProvider", {"device_id": index}), "CPUExecutionProvider"]
+    except CheckpointError as error:
+        raise ModelError(f"model {error}") from error
+    except (RuntimeUnavailable, RuntimeFailed, ValueError) as error:
+        raise ModelError(f"detector: {error}") from error
 
 
-def _metadata(session: Any) -> dict[str, str]:
-    return dict(session.get_modelmeta().custom_metadata_map)
+def _profile(side: int, largest_batch: int) -> Profile:
+    least, usual, most = (
+        (min(batch, largest_batch), 3, side, side) for batch in (1, _USUAL_BATCH, _LARGEST_BATCH)
+    )
+    return Profile(least, usual, most)
 
 
-def _check_task(path: Path, metadata: dict[str, str]) -> None:
+def _input(path: Path, file: OnnxFile) -> tuple[str, tuple[int | str, ...]]:
+    """Return name and shape of the one input."""
+    shapes = list(file.inputs.items())
+    if len(shapes) == 1:
+        name, shape = shapes[0]
+        if len(shape) == 4 and _may_be(shape[0], 1) and _may_be(shape[1], 3):
+            return name, shape
+    raise ModelError(
+        f"model {path}: expected one input of shape (1 or free, 3, S, S), got "
+        + (", ".join(f"{name} {shape}" for name, shape in shapes) or "none")
+    )
+
+
+def _may_be(axis: int | str, length: int) -> bool:
+    return axis == length or isinstance(axis, str)
+
+
+def _check_task(path: Path, metadata: Mapping[str, str]) -> None:
     task = metadata.get("task", "nothing")
     if task == "detect":
         return
@@ -203,8 +248,10 @@ def _check_task(path: Path, metadata: dict[str, str]) -> None:
     )
 
 
-def _class_indices(path: Path, metadata: dict[str, str], wanted: Sequence[str]) -> list[int]:
+def _class_indices(path: Path, metadata: Mapping[str, str], wanted: Sequence[str]) -> list[int]:
     names: dict[int, str] = _literal(path, metadata, "names", dict)
+    if not all(isinstance(k, int) and k >= 0 and isinstance(v, str) for k, v in names.items()):
+        raise ModelError(f"model {path}: metadata 'names': expected a name for each class number")
     return pick_classes(str(path), names, wanted)
 
 
@@ -226,14 +273,14 @@ def pick_classes(model: str, names: dict[int, str], wanted: Sequence[str]) -> li
 
 
 def _image_size(
-    path: Path, shape: Sequence[object], metadata: dict[str, str], asked: int | None
+    path: Path, shape: Sequence[object], metadata: Mapping[str, str], asked: int | None
 ) -> int:
     height, width = shape[2:]
     if not (isinstance(height, int) and isinstance(width, int)):
         stated = (
             _literal(path, metadata, "imgsz", list) if "imgsz" in metadata else [_DEFAULT_IMGSZ]
         )
-        return asked or int(max(stated))
+        return asked or _sensible(path, max(stated, default=_DEFAULT_IMGSZ))
     if height != width:
         raise ModelError(f"model {path}: expected a square input, got {height} x {width}")
     if asked not in (None, height):
@@ -241,13 +288,21 @@ def _image_size(
             f"detector.imgsz: {path.name} only takes {height}, got {asked}; leave imgsz out or "
             "export the model anew"
         )
-    return height
+    return _sensible(path, height)
 
 
-def _literal(path: Path, metadata: dict[str, str], key: str, expected: type) -> Any:
+def _sensible(path: Path, side: object) -> int:
+    if isinstance(side, int) and 1 <= side <= _LARGEST_IMGSZ:
+        return side
+    raise ModelError(
+        f"model {path}: expected an input of at most {_LARGEST_IMGSZ} pixels a side, got {side!r}"
+    )
+
+
+def _literal(path: Path, metadata: Mapping[str, str], key: str, expected: type) -> Any:
     try:
         value = ast.literal_eval(metadata[key])
-    except (KeyError, ValueError, SyntaxError) as error:
+    except (KeyError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise ModelError(
             f"model {path}: expected Ultralytics' metadata {key!r} in the file; export it with "
             "ultralytics"

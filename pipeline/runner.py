@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from gait.encoder import Encoder
+from gait.streaming import StreamingEncoder
 from gait.tracklet import Tracklet
 from pipeline.ahead import Ahead
 from pipeline.config import PipelineConfig
 from pipeline.gallery.sightings import SightingBook
 from pipeline.stages.assemble import Assemblers
+from pipeline.stages.encode_streaming import build_encoder
 from pipeline.stages.track import StreamTrackers
 from pipeline.telemetry import Telemetry
 from pipeline.values import Embedding, Frame, Match, Sighting
@@ -69,8 +71,9 @@ class Pipeline:
         self.appearance = config.appearance.build() if config.appearance else None
         self.trackers = StreamTrackers(config.tracker.build)
         self.segmenter = config.segmenter.build()
-        self.assemblers = Assemblers(config.assembler)
-        self.encoder: Encoder = config.encoder.build()
+        self.encoder: Encoder | StreamingEncoder = build_encoder(config.encoder, config.assembler)
+        self._streaming = self.encoder if isinstance(self.encoder, StreamingEncoder) else None
+        self.assemblers = Assemblers(config.assembler, is_streaming=self._streaming is not None)
         self.gallery = config.gallery.build(
             model_hash=self.encoder.model_hash, threshold=config.encoder.threshold
         )
@@ -93,7 +96,8 @@ class Pipeline:
         self._interrupted.set()
 
     def close(self) -> None:
-        """Close the gallery."""
+        """Close the encoder and the gallery."""
+        self.encoder.close()
         self.gallery.close()
 
     def _perceive(
@@ -158,6 +162,8 @@ class Pipeline:
         usable = [t for t in tracklets if len(t) and not self._interrupted.is_set()]
         with self.telemetry.timed("encode", sum(len(t) for t in usable)):
             embeddings = self.encoder.encode(usable)
+            if self._streaming is not None:
+                self._streaming.note(t for t in tracklets if t not in usable)
         with self.telemetry.timed("match", len(usable)):
             self.gallery.note(t for t in tracklets if t not in usable)
             matches = self.gallery.match(usable, embeddings)

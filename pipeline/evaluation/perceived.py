@@ -21,6 +21,7 @@ from pipeline.evaluation.boxes import Boxes
 _PER_SILHOUETTE = ("silhouettes", "frame_indices", "times_s")
 _PER_TRACKLET = (
     "stream", "track_id", "seen_s", "quality", "reasons", "companions", "is_last",
+    "offset",
 )  # fmt: skip
 _PER_BOX = ("frames", "who", "xyxy")
 _NOTHING = Tracklet(
@@ -131,4 +132,5 @@ def _tracklet(
         reasons=tuple((code, count) for code, count in text["reasons"]),
         companions=tuple(text["companions"]),
         is_last=text["is_last"],
+        offset=text["offset"],
     )

@@ -33,12 +33,13 @@ class Exemplar:
     """One tracklet kept to recognise a person by.
 
     Attributes:
-        tracklet_uid: Uid of the tracklet.
+        tracklet_uid: Uid of the tracklet, or of the walk's first one where it continues another.
         stream: Name of the camera or file.
         track_id: The track it was cut from.
         times_s: First and last silhouette, in seconds on the stream's clock.
         quality: Quality of the tracklet in 0..1.
-        num_silhouettes: Silhouettes in the tracklet.
+        num_silhouettes: Silhouettes the embedding tells of.
+        continues: Whether it tells more of a walk of which another tracklet told before.
         embedding: Shape (256, 16), float32, rounded to what the store keeps: a gallery that was
             closed and opened again answers as it did before.
     """
@@ -50,6 +51,7 @@ class Exemplar:
     quality: float
     num_silhouettes: int
     embedding: Embedding
+    continues: bool = False
 
     @classmethod
     def of(cls, tracklet: Tracklet, embedding: Embedding) -> Exemplar:
@@ -70,8 +72,9 @@ class Exemplar:
             track_id=tracklet.track_id,
             times_s=(float(tracklet.times_s[0]), float(tracklet.times_s[-1])),
             quality=tracklet.quality,
-            num_silhouettes=len(tracklet),
+            num_silhouettes=tracklet.offset + len(tracklet),
             embedding=_rounded(embedding, tracklet.uid),
+            continues=tracklet.offset > 0,
         )
 
 

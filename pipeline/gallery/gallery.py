@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -78,6 +78,21 @@ class GalleryConfig(StrictModel):
 
 
 @dataclass(slots=True)
+class _Walk:
+    """What is remembered of a track's present walk.
+
+    Attributes:
+        uid: Of its first tracklet.
+        start_s: When that began.
+        key: Of the exemplar that tells of it; None if none was kept.
+    """
+
+    uid: str
+    start_s: float
+    key: int | None = None
+
+
+@dataclass(slots=True)
 class _Track:
     """What is remembered of a track.
 
@@ -85,13 +100,29 @@ class _Track:
         last_seen_s: When it was last seen, as far as was reported.
         identity: Who it is, once a tracklet of it was matched.
         exemplars: Keys of the exemplars it gave.
+        walk: Its present walk, once a tracklet of it was matched.
         companions: Tracks seen in one frame with it.
     """
 
     last_seen_s: float
     identity: Identity | None = None
     exemplars: set[int] = field(default_factory=set)
+    walk: _Walk | None = None
     companions: set[int] = field(default_factory=set)
+
+    def goes_on(self, exemplar: Exemplar) -> Exemplar:
+        """Return what is to be kept: under the name of the walk, and of all of it."""
+        walk = self.walk
+        if walk is None or not exemplar.continues:
+            self.walk = _Walk(exemplar.tracklet_uid, exemplar.times_s[0])
+            return exemplar
+        times_s = walk.start_s, exemplar.times_s[1]
+        return replace(exemplar, tracklet_uid=walk.uid, times_s=times_s)
+
+    def gave(self, key: int) -> None:
+        assert self.walk is not None
+        self.exemplars.add(key)
+        self.walk.key = key
 
     def hear(self, tracklet: Tracklet) -> None:
         self.last_seen_s = max(self.last_seen_s, tracklet.seen_s[1])
@@ -118,6 +149,8 @@ class Gallery(Closing):
       silhouettes, which `note` takes).
     * An identity keeps `max_exemplars` tracklets that differ most: of the two nearest to each other
       the one of lower quality goes, the newer one when they are equal.
+    * A tracklet that continues a walk (`Tracklet.offset`) tells all that the one before told, and
+      takes its place.
     * A track is remembered until its stream's clock is `remember_s` past its last report. After
       that it is searched again like a new one. So memory does not grow with running time.
 
@@ -193,6 +226,7 @@ class Gallery(Closing):
 
     def _match(self, exemplar: Exemplar) -> Match:
         track = self._tracks[exemplar.stream][exemplar.track_id]
+        exemplar = track.goes_on(exemplar)
         if track.identity is None:
             return self._recognise(track, exemplar)
         distance = self._distance(track, exemplar)
@@ -215,7 +249,7 @@ class Gallery(Closing):
         self._identities[identity.id] = identity
         self._matrix.append(Row(key, identity.id, exemplar.quality), exemplar.embedding)
         track.identity = identity
-        track.exemplars.add(key)
+        track.gave(key)
         logger.debug("%s is new: %s", exemplar.tracklet_uid, identity.pseudonym)
         return Match(identity.pseudonym, distance, self._threshold, is_new=True)
 
@@ -240,23 +274,25 @@ class Gallery(Closing):
 
     def _add(self, track: _Track, identity: Identity, exemplar: Exemplar) -> None:
         """Keep an exemplar of a known identity if it is worth its place."""
+        assert track.walk is not None
         rows = self._matrix.rows_of(identity.id)
-        is_full = len(rows) >= self._max_exemplars
-        index = self._least_telling(rows, exemplar) if is_full else len(self._matrix)
-        if index is None:
-            return
-        replacing = self._matrix[index].key if is_full else None
+        index = next((row for row in rows if self._matrix[row].key == track.walk.key), None)
+        if index is None and len(rows) >= self._max_exemplars:
+            index = self._least_telling(rows, exemplar)
+            if index is None:
+                return
+        replacing = None if index is None else self._matrix[index].key
         key = self._store.add(identity, exemplar, replacing=replacing)
         if replacing is not None:
             track.exemplars.discard(replacing)
-        track.exemplars.add(key)
+        track.gave(key)
         if key in self._matrix:  # the same tracklet came before
             return
         row = Row(key, identity.id, exemplar.quality)
-        if is_full:
-            self._matrix.replace(index, row, exemplar.embedding)
-        else:
+        if index is None:
             self._matrix.append(row, exemplar.embedding)
+        else:
+            self._matrix.replace(index, row, exemplar.embedding)
 
     def _least_telling(self, rows: Sequence[int], exemplar: Exemplar) -> int | None:
         """Return the row to give up for `exemplar`, or None when that is the least telling."""

@@ -173,6 +173,8 @@ def _draw_caption(
     count = f"{len(tracklet)} silhouettes"
     if shown < len(tracklet):
         count = f"{shown} of {count}"
+    if tracklet.offset:
+        count += f" after {tracklet.offset}"
     red, green, blue = identity_colour(identity)
     cv2.rectangle(sheet, (0, 0), (7, _HEADER - 10), (blue, green, red), cv2.FILLED)
     who = f"track {tracklet.track_id}   {'identity not known' if identity is None else identity}"
@@ -218,6 +220,7 @@ def _pack(tracklet: Tracklet, embedding: Embedding | None, identity: str | None)
         "stream": np.array(clean_text(tracklet.stream)),
         "track_id": np.array(tracklet.track_id),
         "is_last": np.array(tracklet.is_last),
+        "offset": np.array(tracklet.offset),
     }
     if embedding is not None:
         arrays["embedding"] = np.asarray(embedding, dtype=np.float32)
@@ -242,6 +245,7 @@ def _unpack(arrays: dict[str, NDArray[np.generic]]) -> StoredTracklet:
         reasons=tuple(zip(codes, counts, strict=True)),
         companions=tuple(arrays["companions"].tolist()),
         is_last=bool(arrays["is_last"].item()),
+        offset=int(arrays["offset"].item()) if "offset" in arrays else 0,
     )
     embedding = arrays.get("embedding")
     identity = arrays.get("identity")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from trackers.boxes import Mask, Tracks
 _LIMITS = SilhouetteLimits()
 _EDGE_PX = 2  # a mask this near the picture's border is taken as cut off by it
 _AREA_MEMORY = 9  # silhouettes whose median area a new one is compared with
+_MAX_WALK = 720  # `gait.encoder.MAX_FRAMES`, which is not imported for the sake of torch
 
 
 class LimitsConfig(StrictModel):
@@ -47,19 +49,29 @@ class AssemblerConfig(StrictModel):
     """When the silhouettes of a track become a tracklet.
 
     Attributes:
-        window: Silhouettes in a tracklet. Higher describes the walk better, at the price of a
-            later first result and of people seen only briefly.
+        mode: "windows": each tracklet stands for itself and holds `window` silhouettes.
+            "streaming": each tracklet brings only what is new of a walk, and the encoder, which
+            remembers the rest, describes the whole walk so far (of at most 720 silhouettes): more
+            faithful the longer a walk is, at the price of the encoder's memory (23 MB for every
+            walk under way with the standard network, 1.5 MB with nano). "auto": whichever costs
+            the encoder less, which is streaming when `window` exceeds `stride` by more than the
+            tail (`gait.streaming_state.tail_frames`: 15 for standard, 4 for nano).
+        window: Silhouettes in a tracklet; when streaming, in the first one of a walk. Higher
+            describes the walk better, at the price of a later first result and of people seen
+            only briefly.
         stride: New silhouettes between two tracklets of one track. Lower gives fresher evidence,
             at the price of more work for the encoder; at `window` or above no silhouette is
             embedded twice.
-        min_length: Fewest silhouettes in the tracklet left over when a track ends or breaks.
-            Lower recognises people seen more briefly, at the price of less certain embeddings.
+        min_length: Fewest silhouettes in the tracklet left over when a track ends or breaks; when
+            streaming, what is left over of a walk that was embedded before may be shorter. Lower
+            recognises people seen more briefly, at the price of less certain embeddings.
         max_gap_s: Longest time in seconds between neighbouring silhouettes of one tracklet. Higher
             bridges longer occlusions, at the price of jumps inside the walk.
         limits: What makes a silhouette unusable.
     """
 
-    window: int = Field(default=30, ge=1, le=720)
+    mode: Literal["auto", "windows", "streaming"] = "auto"
+    window: int = Field(default=30, ge=1, le=_MAX_WALK)
     stride: int = Field(default=30, ge=1)
     min_length: int = Field(default=15, ge=1)
     max_gap_s: float = Field(default=0.5, gt=0)
@@ -72,6 +84,15 @@ class AssemblerConfig(StrictModel):
                 f"min_length must not exceed window: got {self.min_length} and {self.window}"
             )
         return self
+
+    def streams(self, tail_frames: float) -> bool:
+        """Return whether tracklets continue each other.
+
+        Args:
+            tail_frames: What the tail of one embedding costs the encoder, in silhouettes.
+        """
+        is_cheaper = self.window > self.stride + tail_frames
+        return self.mode == "streaming" or (self.mode == "auto" and is_cheaper)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,9 +108,11 @@ class _Step:
 @dataclass(slots=True)
 class _OpenTrack:
     seen_s: tuple[float, float]
-    walk: deque[_Step]  # the last `window` silhouettes without a break
+    walk: deque[_Step]  # the last silhouettes without a break: `window`, or what is not sent yet
     areas: deque[float]  # relative areas of the last silhouettes
     fresh: int = 0  # how many of `walk` are in no tracklet yet
+    sent: int = 0  # when streaming: how many of this walk are in earlier tracklets
+    last_s: float | None = None  # when the last silhouette was
     companions: set[int] = field(default_factory=set)
     reasons: Counter[str] = field(default_factory=Counter)
 
@@ -99,11 +122,19 @@ class Assembler:
 
     A tracklet is emitted every `stride` usable silhouettes while a track lives, and when the track
     ends or its walk breaks. Each track's last tracklet has `is_last`; it may be empty.
+
+    Args:
+        stream: Whose tracks these are.
+        config: When a tracklet is emitted.
+        is_streaming: Whether a tracklet holds only what no tracklet of the walk held before, and
+            says how much that was (`Tracklet.offset`). A walk begins anew when it breaks, and
+            after the 720 silhouettes that the encoder takes of one.
     """
 
-    def __init__(self, stream: str, config: AssemblerConfig) -> None:
+    def __init__(self, stream: str, config: AssemblerConfig, *, is_streaming: bool = False) -> None:
         self._stream = stream
         self._config = config
+        self._is_streaming = is_streaming
         self._limits = config.limits.build()
         self._tracks: dict[int, _OpenTrack] = {}
 
@@ -130,9 +161,8 @@ class Assembler:
     def _open(self, track_id: int, time_s: float) -> _OpenTrack:
         track = self._tracks.get(track_id)
         if track is None:
-            track = _OpenTrack(
-                (time_s, time_s), deque(maxlen=self._config.window), deque(maxlen=_AREA_MEMORY)
-            )
+            room = _MAX_WALK if self._is_streaming else self._config.window
+            track = _OpenTrack((time_s, time_s), deque(maxlen=room), deque(maxlen=_AREA_MEMORY))
             self._tracks[track_id] = track
         track.seen_s = (track.seen_s[0], time_s)
         return track
@@ -170,27 +200,35 @@ class Assembler:
         return _Step(cut(silhouette[None])[0], frame.index, frame.time_s, verdict.quality)
 
     def _append(self, track_id: int, track: _OpenTrack, step: _Step) -> Iterable[Tracklet]:
-        if track.walk and step.time_s - track.walk[-1].time_s > self._config.max_gap_s:
-            yield from self._leftover(track_id, track)
-            track.walk.clear()
-            track.fresh = 0
+        if track.last_s is not None and step.time_s - track.last_s > self._config.max_gap_s:
+            yield from self._break(track_id, track)
+        track.last_s = step.time_s
         track.walk.append(step)
         track.fresh += 1
-        if track.fresh >= self._config.stride and len(track.walk) == self._config.window:
+        length = track.sent + len(track.walk)
+        if track.fresh >= self._config.stride and length >= self._config.window:
             yield self._emit(track_id, track, len(track.walk))
+        if self._is_streaming and length == _MAX_WALK:
+            yield from self._break(track_id, track)
 
-    def _leftover(self, track_id: int, track: _OpenTrack) -> Iterable[Tracklet]:
+    def _break(self, track_id: int, track: _OpenTrack) -> Iterable[Tracklet]:
+        """End a walk, but not its track."""
+        length = self._leftover(track)
+        if length:
+            yield self._emit(track_id, track, length)
+        track.walk.clear()
+        track.fresh = track.sent = 0
+
+    def _leftover(self, track: _OpenTrack) -> int:
+        """Return the length of the tracklet left over when a walk ends; 0 for none."""
         fresh = min(track.fresh, len(track.walk))
-        if fresh >= self._config.min_length:
-            yield self._emit(track_id, track, fresh)
+        return fresh if track.sent or fresh >= self._config.min_length else 0
 
     def _end(self, track_id: int) -> Iterable[Tracklet]:
         track = self._tracks.pop(track_id, None)
         if track is None:  # ended before it was ever reported
             return
-        fresh = min(track.fresh, len(track.walk))
-        length = fresh if fresh >= self._config.min_length else 0
-        yield self._emit(track_id, track, length, is_last=True)
+        yield self._emit(track_id, track, self._leftover(track), is_last=True)
 
     def _emit(
         self, track_id: int, track: _OpenTrack, length: int, *, is_last: bool = False
@@ -198,6 +236,10 @@ class Assembler:
         steps = list(track.walk)[len(track.walk) - length :]
         reasons = tuple(sorted((str(reason), n) for reason, n in track.reasons.items()))
         companions = tuple(sorted(track.companions))
+        offset = track.sent
+        if self._is_streaming:
+            track.sent += length
+            track.walk.clear()
         track.fresh = 0
         track.reasons.clear()
         track.companions.clear()
@@ -214,14 +256,16 @@ class Assembler:
             reasons=reasons,
             companions=companions,
             is_last=is_last,
+            offset=offset,
         )
 
 
 class Assemblers:
-    """One assembler per stream."""
+    """One assembler per stream; the arguments are those of each."""
 
-    def __init__(self, config: AssemblerConfig) -> None:
+    def __init__(self, config: AssemblerConfig, *, is_streaming: bool = False) -> None:
         self._config = config
+        self._is_streaming = is_streaming
         self._streams: dict[str, Assembler] = {}
 
     def collect(
@@ -234,9 +278,12 @@ class Assemblers:
         tracklets: list[Tracklet] = []
         for frame, in_frame, of_frame in zip(frames, tracks, masks, strict=True):
             if frame.stream not in self._streams:
-                self._streams[frame.stream] = Assembler(frame.stream, self._config)
+                self._streams[frame.stream] = self._begin(frame.stream)
             tracklets.extend(self._streams[frame.stream].collect(frame, in_frame, of_frame))
         return tracklets
+
+    def _begin(self, stream: str) -> Assembler:
+        return Assembler(stream, self._config, is_streaming=self._is_streaming)
 
     def finish(self, stream: str) -> list[Tracklet]:
         """Return the last tracklets of a stream that is over."""

@@ -9,6 +9,7 @@ from pydantic import Field
 from gait.model.card import WeightsCard, read_weights_card
 from gait.strict import StrictModel
 from pipeline.errors import ConfigError, ModelError
+from pipeline.stages.streaming_config import StreamingConfig
 from pipeline.weights import DEFAULT_ENCODER, encoder_file, sha256_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class EncoderConfig(StrictModel):
         seed: Seed of the random network.
         device: "auto", "cpu" or "cuda:N".
         threads: Cores one embedding may use on the CPU; None leaves it to torch.
+        streaming: How walks are remembered when the assembler streams; torch runs the network then.
     """
 
     weights: str | None = DEFAULT_ENCODER
@@ -39,6 +41,7 @@ class EncoderConfig(StrictModel):
     seed: int = 0
     device: str = "auto"
     threads: int | None = Field(default=None, ge=1)
+    streaming: StreamingConfig = StreamingConfig()
 
     @property
     def threshold(self) -> float | None:

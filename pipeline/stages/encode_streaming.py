@@ -1,0 +1,76 @@
+"""Which encoder the assembler needs: one for tracklets that stand alone, or one that remembers."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from pipeline.errors import ConfigError
+from pipeline.stages.assemble import AssemblerConfig
+from pipeline.stages.encode import RANDOM, EncoderConfig
+from pipeline.weights import encoder_file
+
+if TYPE_CHECKING:
+    from gait.encoder import Encoder
+    from gait.streaming import StreamingEncoder
+
+logger = logging.getLogger(__name__)
+
+_MB = 1_000_000
+
+
+def build_encoder(config: EncoderConfig, assembler: AssemblerConfig) -> Encoder | StreamingEncoder:
+    """Return the encoder for an assembler: the streaming one exactly if it shall stream.
+
+    Raises:
+        CheckpointError: The weights cannot be used.
+        ConfigError: There is no such device, or too little memory is allowed.
+        ModelError: A bundled file is missing or damaged.
+        RuntimeFailed: The device does not answer.
+    """
+    if not assembler.streams(tail_frames=0):  # whatever the network
+        return config.build()
+    from gait.model.folded import fold
+    from gait.streaming_state import tail_frames
+
+    plain = _plain(config)
+    tail = tail_frames(fold(plain.network)) if config.streaming.tail else 0.0
+    if not assembler.streams(tail):
+        return config.build()
+    logger.info(
+        "walks are embedded while they grow: window %d, stride %d, tail worth %.1f silhouettes",
+        assembler.window, assembler.stride, tail,
+    )  # fmt: skip
+    return _streaming(plain, config)
+
+
+def _plain(config: EncoderConfig) -> Encoder:
+    """Load the network without preparing a runtime for it."""
+    from gait.encoder import Encoder
+
+    if config.weights in (None, RANDOM):
+        return Encoder.random(config.variant, config.seed)
+    return Encoder.from_weights(encoder_file(config.weights))
+
+
+def _streaming(plain: Encoder, config: EncoderConfig) -> StreamingEncoder:
+    import torch
+
+    from gait.streaming import StreamingEncoder
+
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    chosen = config.streaming
+    try:
+        return StreamingEncoder(
+            plain.network,
+            device=config.device,
+            precision=chosen.precision,
+            tail=chosen.tail,
+            max_memory_bytes=chosen.max_memory_mb * _MB,
+            max_kept_bytes=chosen.max_kept_mb * _MB,
+            description=plain.description.removesuffix(f", {plain.runtime.description}"),
+            is_trained=plain.is_trained,
+        )
+    except ValueError as error:
+        raise ConfigError(f"encoder: {error}") from error

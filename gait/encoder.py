@@ -24,6 +24,7 @@ from gait.model.checkpoint import load_checkpoint, model_hash
 from gait.model.folded import fold
 from gait.model.trackletgait import VARIANTS, TrackletGait
 from gait.runtimes.batching import Batch, batches
+from gait.runtimes.devices import pick_device as pick_device
 from gait.runtimes.runtime import Precision, Runtime, RuntimeName
 from gait.runtimes.torch_runtime import TorchRuntime
 from gait.silhouette import to_model_input
@@ -352,24 +353,6 @@ class _Call:
 
     def _part(self, which: slice) -> _Call:
         return _Call(self.silhouettes_NTHW[which], self.lengths_N[which])
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device of a name: "cpu", "cuda", "cuda:N", or "auto" (a GPU if there is one).
-
-    Raises:
-        ValueError: The name is no such device, or the machine has none.
-    """
-    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        return torch.device("cuda:0" if num_gpus else "cpu")
-    known = {"cpu", "cuda"} | {f"cuda:{index}" for index in range(num_gpus)}
-    if name not in known or (name == "cuda" and not num_gpus):
-        raise ValueError(
-            f"device: expected auto, cpu, cuda or cuda:N with N below the {num_gpus} CUDA "
-            f"devices of this machine, got {name!r}"
-        )
-    return torch.device(name)
 
 
 def _stacked(inputs: Sequence[NDArray[np.floating[Any]]], batch: Batch) -> _Call:

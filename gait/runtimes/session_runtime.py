@@ -33,7 +33,6 @@ class SessionRuntime:
         name: RuntimeName,
         precision: Precision,
         has_lengths: bool,
-        description: str = "",
     ) -> None:
         """Take over a session.
 
@@ -42,7 +41,6 @@ class SessionRuntime:
             name: The vendor.
             precision: As the graph was exported.
             has_lengths: Whether the graph has an input for lengths.
-            description: Vendor, version and device; the session's own if empty.
 
         Raises:
             RuntimeUnavailable: The session is not an encoder's.
@@ -51,7 +49,8 @@ class SessionRuntime:
         self.name = name
         self.precision = precision
         self.takes_padding = has_lengths
-        self.description = f"{precision} by {description or session.description}"
+        # A session's begins with the file, which is one of the cache here.
+        self.description = f"{precision} by {session.description.rpartition(' by ')[2]}"
         wanted = {SILHOUETTES, LENGTHS} if has_lengths else {SILHOUETTES}
         found = {port.name for port in session.inputs}
         if found != wanted or EMBEDDINGS not in {port.name for port in session.outputs}:

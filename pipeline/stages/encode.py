@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from gait.model.card import WeightsCard, read_weights_card
+from gait.runtimes.runtime import Precision, RuntimeName
 from gait.strict import StrictModel
 from pipeline.errors import ConfigError, ModelError
 from pipeline.stages.streaming_config import StreamingConfig
@@ -64,18 +65,23 @@ class EncoderConfig(StrictModel):
             ConfigError: There is no such device.
             ModelError: A bundled file is missing or damaged.
         """
-        import torch
-
         from gait.encoder import Encoder
 
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
         try:
             if self.weights in (None, RANDOM):
-                return Encoder.random(self.variant, self.seed, device=self.device)
-            return Encoder.from_weights(encoder_file(self.weights), device=self.device)
+                return Encoder.random(self.variant, self.seed, **self._options())
+            return Encoder.from_weights(encoder_file(self.weights), **self._options())
         except ValueError as error:
             raise ConfigError(f"encoder: {error}") from error
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "device": self.device,
+            "runtime": self.runtime,
+            "precision": self.precision,
+            "threads": self.threads,
+            "wait": self.wait,
+        }
 
 
 def read_card(weights: str) -> WeightsCard | None:

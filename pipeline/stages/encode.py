@@ -33,7 +33,15 @@ class EncoderConfig(StrictModel):
         variant: Size of the random network.
         seed: Seed of the random network.
         device: "auto", "cpu" or "cuda:N".
-        threads: Cores one embedding may use on the CPU; None leaves it to torch.
+        runtime: What runs the network. "auto" takes on a CPU onnxruntime, else torch; on a GPU
+            tensorrt, else torch compiled, else onnxruntime. A name asks that one first; the others
+            follow. None serves before it has reproduced torch in float32 on this machine.
+        precision: What the network computes in. "auto" is float32 on a CPU and float16 on a GPU.
+            Halves are faster where the device computes in them, and int8 is faster still, at the
+            price of digits: of cosines to float32 of 0.999 at the least.
+        threads: Cores one embedding may use on the CPU; None leaves it to the runtime.
+        wait: Whether to begin only when the runtime is built, which takes seconds to minutes the
+            first time on a machine. Without it torch serves meanwhile, in float32.
         streaming: How walks are remembered when the assembler streams; torch runs the network then.
     """
 
@@ -41,7 +49,10 @@ class EncoderConfig(StrictModel):
     variant: Literal["standard", "small", "nano"] = "small"
     seed: int = 0
     device: str = "auto"
+    runtime: RuntimeName | Literal["auto"] = "auto"
+    precision: Precision | Literal["auto"] = "auto"
     threads: int | None = Field(default=None, ge=1)
+    wait: bool = False
     streaming: StreamingConfig = StreamingConfig()
 
     @property

@@ -44,8 +44,9 @@ _CLOSING_S = 1.0  # a thread in a call of FFmpeg ends by itself within its time-
 _WELL_AFTER_S = 10.0  # a camera that lived so long has earned a quick first retry
 _UNDECODABLE_S = 30.0  # packets without a picture for so long: connect anew, ask for a key frame
 
-# Low delay at every layer: nothing is buffered to be nice, probing takes what the server says.
-_LOW_DELAY = {"fflags": "nobuffer", "flags": "low_delay", "probesize": "100000"}
+_LOW_DELAY = {"fflags": "nobuffer", "flags": "low_delay"}
+# RTSP tells the codec before the first packet; probing would only wait for some seconds of video.
+_NO_PROBING = {"probesize": "32", "analyzeduration": "0"}
 
 
 class CameraConfig(StrictModel):
@@ -255,7 +256,7 @@ class Camera(Closing):
     def _open(self) -> InputContainer:
         url, options = self.address.url, dict(_LOW_DELAY)
         if url.startswith(("rtsp://", "rtsps://")):
-            options["rtsp_transport"] = self._config.transport
+            options |= _NO_PROBING | {"rtsp_transport": self._config.transport}
         timeout = (self._config.open_timeout_s, self._config.stall_s)
         device = "v4l2" if url.startswith("/dev/") else None
         return av.open(url, "r", format=device, options=options, timeout=timeout)
@@ -274,8 +275,11 @@ class Camera(Closing):
             try:
                 packet = next(packets, None)
             except av.FFmpegError:
-                if time.monotonic() - asked_s < 0.9 * self._config.stall_s:
+                if not self._has_stalled(asked_s):
                     raise
+                packet = None
+            # Also a packet that came this late: it is FFmpeg's last one, kept back until now.
+            if self._has_stalled(asked_s):
                 words = f"no packet for {self._config.stall_s:g} s"
                 self._enter(CameraState.STALLED, words)
                 return Fault(words)
@@ -286,6 +290,9 @@ class Camera(Closing):
             if time.monotonic() - reading.last_frame_s > _UNDECODABLE_S:
                 return Fault(f"nothing decodable for {_UNDECODABLE_S:g} s")
         return Fault("closed")
+
+    def _has_stalled(self, asked_s: float) -> bool:
+        return time.monotonic() - asked_s >= 0.9 * self._config.stall_s
 
     def _decoded(self, stream: VideoStream, packet: Packet[VideoStream]) -> list[VideoFrame]:
         try:

@@ -9,14 +9,11 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from pipeline import doctor_runtimes
+from pipeline.finding import Finding, Verdict
 from pipeline.version import __version__
-
-Verdict = Literal["ok", "absent", "problem"]
-"""`absent` is an option that is not installed; `problem` keeps something from working."""
 
 OUR_PACKAGES = ("gait", "pipeline", "trackers")
 
@@ -26,6 +23,8 @@ REQUIRED = {
     "scipy": "scipy",
     "cv2": "opencv-python-headless",
     "av": "av",
+    "onnx": "onnx",
+    "onnxscript": "onnxscript",
     "onnxruntime": "onnxruntime",
     "ai_edge_litert": "ai-edge-litert",
     "sqlalchemy": "sqlalchemy",
@@ -36,21 +35,11 @@ OPTIONAL = {
     "ultralytics": ("ultralytics-opencv-headless", "other YOLO detectors: pip install '.[yolo]'"),
     "segment_anything": ("segment-anything", "the `sam` segmenter: see docs/install.md"),
     "deep_sort_realtime": ("deep-sort-realtime", "the `deepsort` tracker: see docs/install.md"),
-    "tensorrt": ("tensorrt", "NVIDIA engines: from the vendor's index"),
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the doctor's report."""
-
-    subject: str
-    verdict: Verdict
-    detail: str
-
-
 def examine(out: Path = Path()) -> Iterator[Finding]:
-    """Look at the machine, the packages, the bundled models and the folder for results.
+    """Look at the machine, packages, runtimes, bundled models and the folder for results.
 
     Args:
         out: The folder results would go to.
@@ -59,8 +48,10 @@ def examine(out: Path = Path()) -> Iterator[Finding]:
     yield Finding("machine", "ok", f"{platform.platform()}, {os.cpu_count()} cores")
     yield from _packages()
     yield _gpu()
+    yield from doctor_runtimes.runtimes()
     yield _decoders()
     yield from _models()
+    yield from doctor_runtimes.cache()
     yield from name_clashes()
     yield from _folders(out)
 
@@ -89,8 +80,11 @@ def _gpu() -> Finding:
 
     if not torch.cuda.is_available():
         return Finding("GPU", "absent", "none that torch can use: everything runs on the CPU")
-    names = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
-    return Finding("GPU", "ok", f"{', '.join(sorted(names))}, CUDA {torch.version.cuda}")
+    names = []
+    for index in range(torch.cuda.device_count()):
+        major, minor = torch.cuda.get_device_capability(index)
+        names.append(f"cuda:{index} {torch.cuda.get_device_name(index)} (SM {major}.{minor})")
+    return Finding("GPU", "ok", f"{', '.join(names)}, CUDA {torch.version.cuda}")
 
 
 def _decoders() -> Finding:

@@ -42,14 +42,18 @@ def available(device: str = "cpu") -> str | None:
 
     Args:
         device: "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        ValueError: The device has another name.
     """
+    index = None if device == "cpu" else _index(device)
     try:
         runtime = _import()
     except RuntimeUnavailable as error:
         return str(error)
-    if device == "cpu":
+    if index is None:
         return None
-    if _CUDA not in runtime.get_available_providers() and _rtx_device(runtime, device) is None:
+    if _CUDA not in runtime.get_available_providers() and _rtx_device(runtime, index) is None:
         return (
             "this onnxruntime has no CUDA; pip install onnxruntime-gpu in its place, or "
             "onnxruntime-ep-nv-tensorrt-rtx beside it"
@@ -204,7 +208,7 @@ def _open_by_plugin(
 ) -> OnnxRuntimeSession | None:
     """Return a session by the TensorRT-RTX plugin; None where CUDA has to do."""
     runtime = _import()
-    found = _rtx_device(runtime, device)
+    found = _rtx_device(runtime, _index(device))
     if found is None:
         return None
     try:
@@ -221,7 +225,7 @@ def _open_by_plugin(
 _registering = threading.Lock()
 
 
-def _rtx_device(runtime: Any, device: str) -> Any:
+def _rtx_device(runtime: Any, index: int) -> Any:
     """Return the plugin's handle of a GPU; None where the plugin or the GPU is not there.
 
     See https://nvidia.github.io/TensorRT-RTX-EP-ABI and
@@ -242,7 +246,7 @@ def _rtx_device(runtime: Any, device: str) -> Any:
         except Exception as error:  # onnxruntime's own classes derive from nothing narrower
             logger.warning("onnxruntime: cannot load the plugin %s (%s)", _RTX_MODULE, error)
             return None
-    return devices[_index(device)] if _index(device) < len(devices) else None
+    return devices[index] if index < len(devices) else None
 
 
 def _rtx_options(profiles: Mapping[str, Profile]) -> dict[str, str]:

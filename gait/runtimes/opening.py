@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from gait.errors import DeviceLost, RuntimeFailed, RuntimeUnavailable
+from gait.errors import DeviceLost, GaitError, RuntimeFailed, RuntimeUnavailable
 from gait.runtimes.session import Profile, Session, Vendor
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,10 @@ class LastingSession:
             if self._reopen is None:
                 raise error
             reopen, self._reopen = self._reopen, None
-            self._session = reopen()
+            try:
+                self._session = reopen()
+            except GaitError as failure:
+                raise error from failure
             self.description = self._session.description
             logger.error("%s; going on with %s", error, self.description)
             lost.close()

@@ -32,8 +32,8 @@ BUNDLED: dict[str, BundledModel] = {
         "c1313cb77558cbdceb675d42f6870c434c8955c0ab2232e383d1d25c8098a340",
     ),
     "pose-landmark-full": BundledModel(
-        "pose_landmark_full.tflite",
-        "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+        "pose_landmark_full.onnx",
+        "9deb5f39d599d65a7fc93cb431f79ba83dff26281882ee260d03ddc421231573",
     ),
     "trackletgait-nano": BundledModel(
         "trackletgait-nano.safetensors",

@@ -174,9 +174,9 @@ def test_a_higher_threshold_gives_a_smaller_mask(street: list[Frame]) -> None:
 
 
 def test_a_file_that_is_no_pose_network_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "text.tflite").write_text("hello")
-    with pytest.raises(ModelError, match="expected a TensorFlow Lite file"):
-        PoseConfig(model=str(tmp_path / "text.tflite")).build()
+    (tmp_path / "text.onnx").write_text("hello")
+    with pytest.raises(ModelError, match=r"text\.onnx: expected an ONNX file"):
+        PoseConfig(model=str(tmp_path / "text.onnx")).build()
     with pytest.raises(ModelError, match="did you mean pose-landmark-full"):
         PoseConfig(model="pose-landmark-ful").build()
 

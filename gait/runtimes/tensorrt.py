@@ -356,8 +356,9 @@ def _kernels(config: Any, key: Mapping[str, str]) -> Callable[[], None]:
 
     def keep() -> None:
         nonlocal last
-        now = bytes(kernels.serialize())
-        if now != last:
+        serialised = kernels.serialize()
+        now = b"" if serialised is None else bytes(serialised)
+        if now not in (b"", last):
             last = now
             tensorrt_cache.keep(_KERNELS, key, Sealed({}, now))
 

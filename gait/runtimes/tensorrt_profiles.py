@@ -79,11 +79,12 @@ def check_ranges(ranges: Sequence[Ranges], inputs: Sequence[Port]) -> None:
 
 def fit(
     feeds: Mapping[str, NDArray[Any]], inputs: Sequence[Port], ranges: Sequence[Ranges]
-) -> Fitted:
-    """Return the inputs, padded if no range holds them as they are.
+) -> list[Fitted]:
+    """Return the inputs in as few calls as an engine can take them.
 
     Rows are added to a batch that is too small, and frames to sequences that are too short when
-    the graph is told their `lengths`; neither changes what comes out for the rest.
+    the graph is told their `lengths`; neither changes what comes out for the rest. A batch that is
+    too large is cut.
 
     Args:
         feeds: As `gait.runtimes.session.check_feeds` has accepted them.
@@ -96,21 +97,20 @@ def fit(
     wanted = _axes(feeds, inputs)
     if 0 in wanted.values():
         raise ValueError(f"session: expected at least one of each, got {wanted}")
-    candidates = []
-    for index, each in enumerate(ranges):
-        padded = _padded_axes(wanted, _limits(inputs, each), can_pad_frames=LENGTHS in feeds)
-        if padded is not None:
-            added = sum(padded[axis] - wanted[axis] for axis in wanted)
-            candidates.append((added, index, padded))
-    if not candidates:
+    whole = _fit_whole(wanted, feeds, inputs, ranges)
+    if whole is not None:
+        return [whole]
+    size = _largest_batch(wanted, feeds, inputs, ranges)
+    if size is None:
         raise ValueError(
             f"session: expected {' or '.join(_describe(inputs, each) for each in ranges)}, got "
             f"{_words(wanted)}; split what is larger, or build for other profiles"
         )
-    _, index, padded = min(candidates, key=lambda candidate: candidate[:2])
-    arrays = {p.name: _pad(feeds[p.name], p, padded) for p in inputs}
-    is_grown = padded.get(BATCH) != wanted.get(BATCH)
-    return Fitted(index, arrays, wanted[BATCH] if is_grown else None)
+    pieces = [
+        {port.name: _rows(feeds[port.name], port, slice(start, start + size)) for port in inputs}
+        for start in range(0, wanted[BATCH], size)
+    ]
+    return [fitted for piece in pieces for fitted in fit(piece, inputs, ranges)]
 
 
 def ranges_to_json(ranges: Sequence[Ranges]) -> str:
@@ -176,6 +176,47 @@ def _check_profile(port: Port, profile: Profile | None) -> None:
             f"profiles: {port.name}: expected shapes {port.shape} with 1 <= least <= usual <= "
             f"most, got {profile.least}, {profile.usual}, {profile.most}"
         )
+
+
+def _fit_whole(
+    wanted: Mapping[str, int],
+    feeds: Mapping[str, NDArray[Any]],
+    inputs: Sequence[Port],
+    ranges: Sequence[Ranges],
+) -> Fitted | None:
+    candidates = []
+    for index, each in enumerate(ranges):
+        padded = _padded_axes(wanted, _limits(inputs, each), can_pad_frames=LENGTHS in feeds)
+        if padded is not None:
+            added = sum(padded[axis] - wanted[axis] for axis in wanted)
+            candidates.append((added, index, padded))
+    if not candidates:
+        return None
+    _, index, padded = min(candidates, key=lambda candidate: candidate[:2])
+    arrays = {port.name: _pad(feeds[port.name], port, padded) for port in inputs}
+    is_grown = padded.get(BATCH) != wanted.get(BATCH)
+    return Fitted(index, arrays, wanted[BATCH] if is_grown else None)
+
+
+def _largest_batch(
+    wanted: Mapping[str, int],
+    feeds: Mapping[str, NDArray[Any]],
+    inputs: Sequence[Port],
+    ranges: Sequence[Ranges],
+) -> int | None:
+    """Return the largest batch that a range holds all else of; None when none does."""
+    sizes = []
+    for each in ranges:
+        limits = _limits(inputs, each)
+        if wanted.get(BATCH, 0) > limits.get(BATCH, (0, 0))[1] > 0:
+            fewer = {**wanted, BATCH: limits[BATCH][1]}
+            if _padded_axes(fewer, limits, can_pad_frames=LENGTHS in feeds) is not None:
+                sizes.append(fewer[BATCH])
+    return max(sizes, default=None)
+
+
+def _rows(array: NDArray[Any], port: Port, rows: slice) -> NDArray[Any]:
+    return array[tuple(rows if axis == BATCH else slice(None) for axis in port.shape)]
 
 
 def _axes(feeds: Mapping[str, NDArray[Any]], inputs: Sequence[Port]) -> dict[str, int]:

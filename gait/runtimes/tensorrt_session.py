@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -12,11 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gait.errors import OutOfMemory, RuntimeFailed
+from gait.errors import DeviceLost, OutOfMemory, RuntimeFailed
 from gait.runtimes.cuda_memory import Workspace
 from gait.runtimes.failures import translated
 from gait.runtimes.session import Port, check_feeds
-from gait.runtimes.tensorrt_profiles import Ranges, fit
+from gait.runtimes.tensorrt_profiles import Fitted, Ranges, fit
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +123,8 @@ class TensorRTSession:
         metadata: What the graph's author wrote into the file.
         inputs: In the graph's order.
         outputs: In the graph's order.
-        ranges: Shapes it was built for; larger ones are refused, smaller ones padded.
+        ranges: Shapes it was built for. Smaller inputs are padded, larger batches cut, and
+            longer sequences refused.
     """
 
     def __init__(
@@ -164,21 +166,23 @@ class TensorRTSession:
         """Return every output by name; see `gait.runtimes.session.Session.run`.
 
         Raises:
-            ValueError: As there, or the shapes are larger than what the engine was built for.
+            ValueError: As there, or the shapes are beyond what the engine was built for.
             OutOfMemory: Fewer inputs at once may fit.
             DeviceLost: The device is gone.
             RuntimeFailed: Anything else; the message has the vendor's last words.
         """
         check_feeds(self.inputs, feeds)
-        fitted = fit(feeds, self.inputs, self.ranges)
+        calls = fit(feeds, self.inputs, self.ranges)
         with self._lock:
             if self._context is None:
                 raise ValueError(f"{self.description}: is closed")
-            outputs = self._run(self._context, fitted.index, fitted.feeds)
+            results = [self._run(self._context, call) for call in calls]
             if not self._has_run:
                 self._has_run = True
                 self._on_compiled()
-        return {name: array[: fitted.batch] for name, array in outputs.items()}
+        if len(results) == 1:
+            return results[0]
+        return {port.name: np.concatenate([r[port.name] for r in results]) for port in self.outputs}
 
     def close(self) -> None:
         """Give back everything the session holds; it cannot run afterwards."""
@@ -189,22 +193,22 @@ class TensorRTSession:
                 self._on_compiled()
             self._on_compiled = lambda: None  # it may hold the engine
             self._context = None
-            self._workspace.release()
+            with contextlib.suppress(RuntimeError):  # of a device that is lost
+                self._workspace.release()
 
-    def _run(
-        self, context: ExecutionContext, index: int, feeds: Mapping[str, NDArray[Any]]
-    ) -> dict[str, NDArray[Any]]:
+    def _run(self, context: ExecutionContext, call: Fitted) -> dict[str, NDArray[Any]]:
         mark = self._diary.mark()
         try:
             with self._workspace.current():
-                self._choose(context, index)
-                self._bind_inputs(context, feeds)
+                self._choose(context, call.index)
+                self._bind_inputs(context, call.feeds)
                 wanted = self._bind_outputs(context)
                 self._lend_memory(context)
                 _require(context.execute_async_v3(self._workspace.stream), "execute")
-                return self._workspace.fetch(wanted)
+                outputs = self._workspace.fetch(wanted)
         except Exception as error:  # the vendor's and torch's derive from nothing narrower
             raise self._failure(error, mark) from error
+        return {name: array[: call.batch] for name, array in outputs.items()}
 
     def _choose(self, context: ExecutionContext, index: int) -> None:
         if index != self._range:
@@ -244,7 +248,9 @@ class TensorRTSession:
         except Exception as lost:
             texts.append(str(lost))
         failure = translated(RuntimeError("; ".join(texts)), self.description)
-        if isinstance(failure, OutOfMemory):
+        if isinstance(failure, DeviceLost):
+            self._on_compiled = lambda: None  # nothing can be read from it any more
+        elif isinstance(failure, OutOfMemory):
             self._workspace.release()
         return failure
 

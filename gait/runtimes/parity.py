@@ -36,7 +36,7 @@ SMALLEST_COSINE = 0.999
 LARGEST_LOSS = 0.002
 """Of Rank-1, by int8."""
 
-_FORMAT = "1"
+_FORMAT = "2"
 """Raised whenever the gate changes: older verdicts do not count then."""
 
 _KIND = "verdict"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,13 +15,17 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from pydantic import TypeAdapter, ValidationError
 
+from gait.errors import OutOfMemory
+from gait.runtimes.session import Port
 from pipeline.errors import ModelError
-from pipeline.stages.detect import DETECTORS, Detector, DetectorConfig, YoloConfig
+from pipeline.stages import detect_onnx
+from pipeline.stages.detect import DETECTORS, Backend, Detector, DetectorConfig, YoloConfig
 from pipeline.stages.detect_boxes import pairwise_iou, suppress
 from pipeline.stages.detect_onnx import place
 from pipeline.stages.detect_tiles import plan_tiles
 from pipeline.stages.replay import ReplayConfig
 from pipeline.values import Frame
+from pipeline.weights import resolve
 from trackers.boxes import Detections
 
 # Boxes drawn by hand around people in full view of street-240 and street-290.
@@ -180,6 +186,7 @@ def exported(
     task: str = "detect",
     batch: int | str = "batch",
     side: int | str = 64,
+    imgsz: str = "[64, 64]",
 ) -> Path:
     """Write a network that ignores its input and answers `output`, (B, ...), for every batch."""
     image = helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, side, side])
@@ -198,7 +205,7 @@ def exported(
     ]
     graph = helper.make_graph(nodes, "constant", [image], [answer], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    for key, value in {"names": names, "task": task, "imgsz": "[64, 64]"}.items():
+    for key, value in {"names": names, "task": task, "imgsz": imgsz}.items():
         model.metadata_props.add(key=key, value=value)
     onnx.save(model, str(path))
     return path
@@ -260,6 +267,154 @@ def test_text_as_a_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_text("this is not a network")
     with pytest.raises(ModelError, match="expected an ONNX file"):
+        YoloConfig(model=str(path)).build()
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_every_backend_on_the_cpu_finds_the_same_people(
+    bundled: Detector, street: list[Frame], backend: Backend
+) -> None:
+    if backend == "openvino":
+        pytest.importorskip("openvino")
+    detector = YoloConfig(backend=backend, device="cpu").build()
+    assert backend in detector.description
+    for ours, theirs in zip(bundled.detect(street), detector.detect(street), strict=True):
+        assert len(ours) == len(theirs)
+        np.testing.assert_allclose(theirs.xyxy, ours.xyxy, atol=0.05)
+        np.testing.assert_allclose(theirs.confidence, ours.confidence, atol=1e-3)
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "onnxruntime", "openvino"])
+def test_a_gpu_that_is_not_there_is_refused(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(ModelError, match=r"^detector: .*cuda:7"):
+        YoloConfig(backend=backend, device="cuda:7").build()
+
+
+class PickySession:
+    """Takes at most `room` pictures at once; answers a box whose left edge is their mean."""
+
+    def __init__(self, room: int, side: int = 64) -> None:
+        self.description, self.metadata = "picky", {}
+        self.inputs = (Port("images", ("batch", 3, side, side), np.dtype(np.float32)),)
+        self.outputs = (Port("output0", ("batch", 1, 6), np.dtype(np.float32)),)
+        self.room = room
+        self.batches: list[int] = []
+
+    def run(self, feeds: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        images = feeds["images"]
+        if len(images) > self.room:
+            raise OutOfMemory("CUDA failure 2: out of memory")
+        self.batches.append(len(images))
+        left = 64 * images.mean(axis=(1, 2, 3))
+        fixed = np.tile(np.array([0, 0, 64, 64, 0.9, 1], np.float32), (len(images), 1))
+        fixed[:, 0] = left
+        return {"output0": fixed[:, None]}
+
+    def close(self) -> None:
+        pass
+
+
+def with_session(
+    monkeypatch: pytest.MonkeyPatch, path: Path, session: PickySession
+) -> tuple[Detector, dict[str, Any]]:
+    asked: dict[str, Any] = {}
+
+    def opened(onnx: Path, **how: Any) -> PickySession:
+        asked.update(how)
+        return session
+
+    monkeypatch.setattr(detect_onnx, "open_session", opened)
+    return YoloConfig(model=str(path), device="cuda:1", backend="tensorrt").build(), asked
+
+
+def test_too_little_memory_halves_the_batch_and_loses_no_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = exported(tmp_path / "m.onnx", np.zeros((6, 3), np.float32))
+    session = PickySession(room=9)
+    detector, _ = with_session(monkeypatch, path, session)
+    frames = [frame((64, 64), value=2 * i) for i in range(70)]
+    lefts = [found.xyxy[0, 0] for found in detector.detect(frames)]
+    np.testing.assert_allclose(lefts, [64 * 2 * i / 255 for i in range(70)], atol=1e-3)
+    assert set(session.batches) <= {8, 6}
+    assert "going on with 8 at a time" in caplog.text
+    before = len(session.batches)
+    detector.detect(frames[:16])  # it has learned
+    assert session.batches[before:] == [8, 8]
+
+
+def test_too_little_memory_for_a_single_frame_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = exported(tmp_path / "m.onnx", np.zeros((6, 3), np.float32))
+    detector, _ = with_session(monkeypatch, path, PickySession(room=0))
+    with pytest.raises(ModelError, match="out of memory"):
+        detector.detect([frame((64, 64))] * 5)
+
+
+@pytest.mark.parametrize(("batch", "most"), [("batch", 32), (1, 1)])
+def test_what_compiles_the_model_is_told_the_shapes_it_will_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int | str, most: int
+) -> None:
+    path = exported(tmp_path / "m.onnx", np.zeros((6, 3), np.float32), batch=batch)
+    _, asked = with_session(monkeypatch, path, PickySession(room=99))
+    (profile,) = asked.pop("profiles").values()
+    assert asked == {"vendor": "tensorrt", "device": "cuda:1", "threads": 1}
+    assert (profile.least, profile.most) == ((1, 3, 64, 64), (most, 3, 64, 64))
+
+
+@pytest.mark.tensorrt
+def test_tensorrt_builds_the_bundled_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gait.runtimes import tensorrt
+
+    path = resolve("ssdlite-coco-300")
+    _, asked = with_session(monkeypatch, path, PickySession(room=99, side=300))
+    assert tensorrt.parse(path).unsupported == ()
+    assert len(tensorrt.build(path, profiles=asked["profiles"])) > 1e6
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"side": 100_000}, r"at most 4096 pixels a side, got 100000"),
+        ({"side": "side", "imgsz": "[9000, 9000]"}, r"at most 4096 pixels a side, got 9000"),
+        ({"side": "side", "imgsz": "['large']"}, r"at most 4096 pixels a side, got 'large'"),
+        ({"side": "side", "imgsz": "[" * 5000}, r"Ultralytics' metadata 'imgsz'"),
+        ({"batch": 4}, r"expected one input of shape \(1 or free, 3, S, S\), got images \(4, 3"),
+        ({"names": "{'a': 'person'}"}, r"expected a name for each class number"),
+        ({"names": "{0: ['person']}"}, r"expected a name for each class number"),
+        ({"names": "__import__('os').abort()"}, r"Ultralytics' metadata 'names'"),
+        ({"names": "('person',)"}, r"'names': expected a dict"),
+    ],
+)
+def test_a_hostile_description_of_a_model_is_refused(
+    tmp_path: Path, options: dict[str, Any], words: str
+) -> None:
+    path = exported(tmp_path / "x.onnx", np.zeros((6, 3), np.float32), **options)
+    with pytest.raises(ModelError, match=words):
+        YoloConfig(model=str(path)).build()
+
+
+def test_a_class_beyond_the_outputs_is_refused(tmp_path: Path) -> None:
+    path = exported(tmp_path / "x.onnx", np.zeros((6, 3), np.float32), names="{90: 'person'}")
+    with pytest.raises(ModelError, match=r"with row 94 for people, got \(6, 3\)"):
+        detect_in_square(YoloConfig(model=str(path)))
+
+
+def test_a_model_cut_off_or_reaching_for_other_files_is_refused(tmp_path: Path) -> None:
+    path = exported(tmp_path / "x.onnx", np.zeros((6, 3), np.float32))
+    model = onnx.load(str(path))
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ModelError, match=r"x\.onnx: expected an ONNX file, got .* ends too early"):
+        YoloConfig(model=str(path)).build()
+    answer = model.graph.initializer[0]
+    answer.data_location = TensorProto.EXTERNAL
+    answer.external_data.add(key="location", value="/etc/passwd")
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match="keeps weights in another file"):
         YoloConfig(model=str(path)).build()
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gait.errors import GaitError
+from pipeline.commands.bench import app as bench
 from pipeline.commands.data import app as data
 from pipeline.commands.doctor import doctor
 from pipeline.commands.embed import embed
@@ -43,6 +44,7 @@ app.command()(export)
 app.command()(export_weights)
 app.command()(export_authors)
 app.command()(doctor)
+app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
 app.add_typer(synth, name="synth")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +19,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from gait.runtimes.bench_report import BenchReport
+    from gait.runtimes.measure import Row
+
 _DPI = 150
 _LABELS_AT_MOST = 12
 _LOGARITHMIC_BELOW = 0.1
+_PRECISION_COLOURS = {
+    "float32": "#0072b2",
+    "bfloat16": "#e69f00",
+    "float16": "#009e73",
+    "int8": "#cc79a7",
+}
 
 
 def draw(evaluation: Evaluation, folder: Path) -> list[Path]:
@@ -38,28 +50,69 @@ def draw(evaluation: Evaluation, folder: Path) -> list[Path]:
         wanted.append(("open-set", lambda: _open_set(defined, evaluation.title)))
     if not wanted:
         return []
+    files: list[Path] = []
+    with _style("leave them out with --no-plots"):
+        for name, plot in wanted:
+            files += _save(plot(), folder / name)
+    return files
+
+
+def draw_encoder_bench(report: BenchReport, path: Path) -> None:
+    """Draw frames a second of every runtime and precision, with the machine's peak as lines.
+
+    Args:
+        report: Of `gait.runtimes.bench_report`.
+        path: A .png or .svg file.
+
+    Raises:
+        DataError: matplotlib is not installed, nothing was measured, or the file cannot be
+            written.
+    """
+    if not any(row.frames_per_s for row in report.rows):
+        raise DataError(f"{path}: there is nothing to draw; no runtime was measured")
+    with _style("leave out --plot"):
+        figure = _encoder_bench(report)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(
+                path, dpi=_DPI, metadata={"Date": None} if path.suffix == ".svg" else None
+            )
+        except OSError as error:
+            raise DataError(f"{path}: cannot write the plot ({error.strerror})") from error
+
+
+def require_matplotlib(otherwise: str) -> None:
+    """Make sure that something can be drawn.
+
+    Args:
+        otherwise: What to do without, for the message.
+
+    Raises:
+        DataError: matplotlib is not installed.
+    """
     try:
-        from matplotlib import rc_context
+        import matplotlib  # noqa: F401
     except ImportError as error:
         raise DataError(
             "plots need matplotlib, which is not installed; pip install 'trackletgait[plots]', or "
-            "leave them out with --no-plots"
+            f"{otherwise}"
         ) from error
-    files: list[Path] = []
-    style = rc_context(
+
+
+def _style(otherwise: str) -> AbstractContextManager[None]:
+    require_matplotlib(otherwise)
+    from matplotlib import rc_context
+
+    return rc_context(
         {
             "font.size": 9,
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.grid": True,
             "grid.alpha": 0.3,
-            "svg.hashsalt": "trackletgait",  # the same evaluation draws the same file
+            "svg.hashsalt": "trackletgait",  # the same figures draw the same file
         }
     )
-    with style:
-        for name, plot in wanted:
-            files += _save(plot(), folder / name)
-    return files
 
 
 def _save(figure: Figure, stem: Path) -> list[Path]:
@@ -154,3 +207,68 @@ def _intervals(
     axes.plot(values[:, 1], places, "o", color="black", markersize=4, clip_on=False)
     axes.set_yticks(places, labels)
     axes.set_ylim(-0.7, len(labels) - 0.3)
+
+
+def _encoder_bench(report: BenchReport) -> Figure:
+    """Return a panel for each shape: frames of a sequence downwards, sequences to the right."""
+    from matplotlib.figure import Figure
+
+    panels: dict[tuple[int, int], list[Row]] = {}
+    for row in report.rows:
+        if row.frames_per_s and row.batch and row.frames:
+            panels.setdefault((row.frames, row.batch), []).append(row)
+    lengths, batches = (sorted({shape[axis] for shape in panels}) for axis in (0, 1))
+    height = 0.7 + 0.24 * max(map(len, panels.values()))
+    figure = Figure(
+        figsize=(max(7.0, 1.5 + 3.4 * len(batches)), 1.1 + height * len(lengths)),
+        layout="constrained",
+    )
+    grid = figure.subplots(len(lengths), len(batches), sharex=True, squeeze=False)
+    for axes, (frames, batch) in zip(grid.flat, itertools.product(lengths, batches), strict=True):
+        _speeds(axes, panels.get((frames, batch), []), _roofs(report, frames))
+        axes.set_title(f"{batch} x {frames} frames a call", loc="left", fontsize=9)
+    figure.supxlabel("frames a second; dashed: the fastest product of matrices here", size=9)
+    figure.suptitle(_wrapped(report), size=8, x=0.01, ha="left")
+    return figure
+
+
+def _wrapped(report: BenchReport) -> str:
+    machine = f"{report.machine}; {report.threads} thread(s)"
+    return "\n".join(
+        line for text in (report.network, machine) for line in textwrap.wrap(text, 110)
+    )
+
+
+def _roofs(report: BenchReport, frames: int) -> dict[str, float]:
+    """Return the frames a second that each precision would reach at its peak."""
+    gflop_a_frame = report.gflop[str(frames)] / frames
+    return {
+        peak.precision: peak.gflops / gflop_a_frame
+        for peak in report.peaks
+        if peak.gflops is not None
+    }
+
+
+def _speeds(axes: Axes, rows: Sequence[Row], roofs: Mapping[str, float]) -> None:
+    """Draw a bar a row, the first on top, and the roofs of their precisions."""
+    places = np.arange(len(rows))[::-1]
+    speeds = [row.frames_per_s or 0.0 for row in rows]
+    colours = [_PRECISION_COLOURS[row.precision] for row in rows]
+    bars = axes.barh(places, speeds, color=colours, height=0.75)
+    labels = [
+        f"{speed:.3g}" + (f"  ({row.speedup:.1f}x)" if row.speedup else "")
+        for row, speed in zip(rows, speeds, strict=True)
+    ]
+    axes.bar_label(bars, labels, padding=3, fontsize=7)
+    axes.set_yticks(places, [f"{row.runtime}, {row.precision}" for row in rows], fontsize=8)
+    for precision in dict.fromkeys(row.precision for row in rows):
+        if precision in roofs:
+            axes.axvline(
+                roofs[precision], color=_PRECISION_COLOURS[precision], linestyle="--", linewidth=1
+            )
+            axes.text(
+                roofs[precision], 1, f" {precision}", color=_PRECISION_COLOURS[precision],
+                fontsize=7, ha="center", va="bottom", transform=axes.get_xaxis_transform(),
+            )  # fmt: skip
+    axes.grid(visible=False, axis="y")
+    axes.set_xlim(left=0)

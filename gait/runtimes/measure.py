@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from gait.errors import GaitError
 from gait.runtimes.gemm import Kernel, KernelSpeed, fastest
 from gait.runtimes.memory import MemoryLedger
+from gait.runtimes.parity import Verdict
 from gait.runtimes.runtime import Precision, Runtime
 from gait.runtimes.turns import Clock, Times, Turns, median, pair_ratios
 
@@ -49,11 +50,14 @@ class Contender:
         runtime: Its name in the table.
         precision: What it computes in.
         open: Makes it ready; raises a `GaitError` that says why where this machine cannot.
+        prepare: Makes what `open` needs but is no part of the runtime, before its memory is
+            counted; raises as `open`.
     """
 
     runtime: str
     precision: Precision
     open: Callable[[], Runtime]
+    prepare: Callable[[], object] = lambda: None
 
     @property
     def name(self) -> str:
@@ -81,6 +85,7 @@ class Row:
         fraction_of_peak: Of the fastest product of matrices in this precision, round by round.
         memory_mb: Held and risen to at the first call: resident memory, or the device's.
         parity: Lowest cosine of a part against torch in float32, on real tracklets.
+        gate: Whether it may serve: "passed", or "failed" and why.
         speedup: Over the baseline, median of the rounds' ratios; None without a baseline.
     """
 
@@ -99,6 +104,7 @@ class Row:
     fraction_of_peak: float | None = None
     memory_mb: float | None = None
     parity: float | None = None
+    gate: str | None = None
     speedup: float | None = None
 
 
@@ -127,7 +133,7 @@ class _Open:
     contender: Contender
     runtime: Runtime
     memory: MemoryLedger
-    parity: float | None
+    verdict: Verdict | None
 
 
 @dataclass(slots=True)
@@ -153,7 +159,7 @@ class EncoderBench:
         *,
         flops: Callable[[int], float],
         kernels: Callable[[Precision], list[Kernel]],
-        parity: Callable[[Runtime], float],
+        judge: Callable[[Runtime], Verdict],
         baseline: Contender | None = None,
         memory: Callable[[], MemoryLedger] = MemoryLedger,
         rounds: int = ROUNDS,
@@ -168,7 +174,7 @@ class EncoderBench:
             shapes: Sizes of a call, smallest first.
             flops: Operations of one sequence of so many frames.
             kernels: Products of matrices of a precision that a contender may be held against.
-            parity: Lowest cosine of a part against torch in float32; not asked of the baseline.
+            judge: How a runtime compares with torch in float32; not asked about the baseline.
             baseline: What the others are compared with, in the same rounds.
             memory: Makes what counts the memory of one contender.
             rounds: As `ROUNDS`.
@@ -179,7 +185,7 @@ class EncoderBench:
         self._contenders = [*([baseline] if baseline else []), *contenders]
         self._baseline = baseline
         self._shapes = list(shapes)
-        self._flops, self._kernels, self._parity = flops, kernels, parity
+        self._flops, self._kernels, self._judge = flops, kernels, judge
         self._memory, self._rounds, self._seconds = memory, rounds, seconds
         self._clock, self._on_progress = clock, on_progress
         self._roofs: dict[Precision, _Roof] = {}
@@ -215,15 +221,17 @@ class EncoderBench:
 
     def _open(self, contender: Contender, stack: ExitStack) -> _Open | None:
         self._on_progress(f"opening {contender.name}")
-        memory = self._memory()
         try:
+            contender.prepare()
+            memory = self._memory()
             with memory.watching():
                 runtime = stack.enter_context(closing(contender.open()))
-            parity = None if contender is self._baseline else self._parity(runtime)
+            self._on_progress(f"comparing {contender.name} with torch in float32")
+            verdict = None if contender is self._baseline else self._judge(runtime)
         except GaitError as error:
             self.rows.append(_without_figures(contender, str(error)))
             return None
-        return _Open(contender, runtime, memory, parity)
+        return _Open(contender, runtime, memory, verdict)
 
     def _measure(self, opened: Sequence[_Open], shape: Shape) -> None:
         """Let all take turns at one shape, and add a row for each."""
@@ -283,7 +291,8 @@ class EncoderBench:
             gflops=flops / median_s / 1e9,
             fraction_of_peak=self._fraction(one, flops, turns),
             memory_mb=memory_mb,
-            parity=one.parity,
+            parity=one.verdict.min_cosine if one.verdict else None,
+            gate=_gate(one.verdict),
             speedup=self._speedup(times, turns),
         )
 
@@ -299,6 +308,13 @@ class EncoderBench:
         if self._baseline is None or self._baseline.name not in turns.times:
             return None
         return median(pair_ratios(turns.times[self._baseline.name], times))
+
+
+def _gate(verdict: Verdict | None) -> str | None:
+    if verdict is None:
+        return None
+    found = "passed" if verdict.passed else f"failed: {verdict.reason}"
+    return f"{found} ({verdict.figures})"
 
 
 def _without_figures(contender: Contender, problem: str, shape: Shape | None = None) -> Row:

@@ -16,10 +16,12 @@ from gait.runtimes.machine import describe_machine, say_if_busy
 from gait.runtimes.measure import Contender, EncoderBench, Row, Shape
 from gait.runtimes.memory import MemoryLedger
 from gait.runtimes.original import OriginalGraph, count_flops
+from gait.runtimes.parity import Verdict
 from gait.runtimes.runtime import Precision, RuntimeName
 from gait.runtimes.turns import Times, Turns, pair_ratios
 
 TINY = TrackletGaitConfig(name="tiny", blocks=(0, 1, 1, 0), channels=(16, 16, 16, 16))
+PASSED = Verdict(passed=True, reason="", min_cosine=0.9999, max_difference=1e-5, num_tracklets=3)
 
 
 class Clock:
@@ -81,7 +83,7 @@ def bench(clock: Clock, *contenders: Contender, **options: Any) -> EncoderBench:
         "shapes": [Shape(1, 10)],
         "flops": lambda frames: 1e6 * frames,
         "kernels": lambda precision: [Kernel("fake", precision, 1e6, lambda: clock.work(1e-3))],
-        "parity": lambda runtime: 0.9999,
+        "judge": lambda runtime: PASSED,
         "memory": FakeLedger,
         "clock": clock,
         "seconds": 1.0,
@@ -107,11 +109,13 @@ def test_speeds_follow_from_the_seconds_of_the_median_call() -> None:
     assert row.gflops == pytest.approx(0.5)
     assert row.fraction_of_peak == pytest.approx(0.5)
     assert row.parity == 0.9999
+    assert row.gate is not None
+    assert row.gate.startswith("passed")
     assert row.memory_mb == 12
     assert row.speedup is None
-    assert [(peak.precision, peak.gflops, peak.kernel) for peak in measured.peaks] == [
-        ("float32", pytest.approx(1), "fake")
-    ]
+    (peak,) = measured.peaks
+    assert (peak.precision, peak.kernel) == ("float32", "fake")
+    assert peak.gflops == pytest.approx(1)
 
 
 def test_ratios_hold_while_the_machine_slows_down() -> None:
@@ -139,7 +143,11 @@ def test_everybody_takes_turns() -> None:
     clock = Clock()
 
     def call(name: str) -> Callable[[], None]:
-        return lambda: (order.append(name), clock.work(1.0))[0]
+        def work() -> None:
+            order.append(name)
+            clock.work(1.0)
+
+        return work
 
     turns = Turns({name: call(name) for name in "abc"}, clock=clock)
     turns.run(rounds=2, seconds=4, once="c")
@@ -195,15 +203,15 @@ def test_a_shape_that_does_not_fit_leaves_the_others_alone() -> None:
     assert len(rows) == 6
 
 
-def test_a_runtime_whose_numbers_are_wrong_is_not_measured() -> None:
-    def refuse(_: object) -> float:
-        raise RuntimeFailed("cosine 0.4")
+def test_a_runtime_that_fails_at_the_gate_is_not_measured() -> None:
+    def refuse(_: object) -> Verdict:
+        raise RuntimeFailed("embeddings are no numbers")
 
     clock = Clock()
     runtime = FakeRuntime(clock.work, 0.002)
-    measured = bench(clock, contender("a", runtime), parity=refuse)
+    measured = bench(clock, contender("a", runtime), judge=refuse)
     measured.run()
-    assert [row.problem for row in measured.rows] == ["cosine 0.4"]
+    assert [row.problem for row in measured.rows] == ["embeddings are no numbers"]
     assert runtime.is_closed
 
 

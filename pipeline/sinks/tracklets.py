@@ -174,7 +174,7 @@ def _draw_caption(
     if shown < len(tracklet):
         count = f"{shown} of {count}"
     if tracklet.offset:
-        count += f" after {tracklet.offset}"
+        count += f" after {tracklet.offset} earlier ones"
     red, green, blue = identity_colour(identity)
     cv2.rectangle(sheet, (0, 0), (7, _HEADER - 10), (blue, green, red), cv2.FILLED)
     who = f"track {tracklet.track_id}   {'identity not known' if identity is None else identity}"

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -17,7 +17,7 @@ from gait.model.folded import FoldedGait, fold
 from gait.model.trackletgait import VARIANTS, TrackletGait, TrackletGaitConfig
 from gait.silhouette import to_model_input
 from gait.streaming import StreamingEncoder
-from gait.streaming_state import GrowingNetwork, StatePrecision, tail_frames
+from gait.streaming_state import GrowingNetwork, Piece, StatePrecision, tail_frames
 from gait.tracklet import Tracklet
 
 Embedding = NDArray[np.float32]
@@ -174,7 +174,7 @@ class Interleaved(RuleBasedStateMachine):
         room = 2 * GrowingNetwork(fold(model), device=torch.device("cpu")).state_bytes
         self.encoder = StreamingEncoder(model, max_memory_bytes=room + 1, batch_frames=11)
         self.room = room
-        self.lengths: dict[Hashable, int] = {}
+        self.lengths: dict[int, int] = {}
 
     @rule(more=st.dictionaries(st.integers(0, 3), st.integers(0, 14), min_size=1))
     def extend(self, more: dict[int, int]) -> None:
@@ -330,7 +330,7 @@ def test_without_the_tail_only_final_frames_count_but_in_a_walks_beginning_and_a
 def test_what_is_no_silhouette_is_refused_and_nothing_is_taken() -> None:
     with StreamingEncoder(network("flat")) as encoder:
         with pytest.raises(SilhouetteError, match="walk 'bad': expected uint8 silhouettes"):
-            encoder.extend([("good", walk()[:2]), ("bad", walk()[:2].astype(np.float32))])  # type: ignore[list-item]
+            encoder.extend([("good", walk()[:2]), ("bad", walk()[:2].astype(np.float32))])
         assert len(encoder) == 0
         with pytest.raises(ValueError, match="cam/1/end: expected a tracklet with silhouettes"):
             encoder.encode([tracklet(walk()[:2], track=2), tracklet(walk()[:0])])
@@ -345,9 +345,9 @@ class Unreliable:
         self.lag, self.state_bytes = inner.lag, inner.state_bytes
         self.new_state, self.embed = inner.new_state, inner.embed
 
-    def advance(self, given: Sequence[object]) -> torch.Tensor:
-        made = self._inner.advance(given)  # type: ignore[arg-type]
-        if sum(len(each.silhouettes) for each in given) > self._most:  # type: ignore[attr-defined]
+    def advance(self, given: Sequence[Piece]) -> torch.Tensor:
+        made = self._inner.advance(given)
+        if sum(len(each.silhouettes) for each in given) > self._most:
             raise OutOfMemory("out of memory")
         if self._errors:
             raise self._errors.pop(0)
@@ -362,7 +362,7 @@ def test_too_little_memory_for_a_batch_makes_batches_smaller(
         encoder.extend([(seed, walk(seed)[:10]) for seed in range(5)])
         for seed, embedding in enumerate(encoder.embed(list(range(5)))):
             same(embedding, whole("flat", walk(seed)[:10]))
-        encoder._network = Unreliable(encoder._network, most=-1)  # type: ignore[assignment,arg-type]
+        encoder._network = Unreliable(encoder._network, most=-1)  # type: ignore[assignment]
         with pytest.raises(OutOfMemory):
             encoder.embed([3])
     assert "going on with" in caplog.text

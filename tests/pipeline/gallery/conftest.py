@@ -24,6 +24,7 @@ def make_tracklet(
     reasons: tuple[tuple[str, int], ...] = (),
     companions: tuple[int, ...] = (),
     is_last: bool = False,
+    offset: int = 0,
 ) -> Tracklet:
     """Return a tracklet of `num` silhouettes at 10 frames a second, seen from start to end."""
     first = round(start_s * 10)
@@ -39,6 +40,7 @@ def make_tracklet(
         reasons=reasons,
         companions=companions,
         is_last=is_last,
+        offset=offset,
     )
 
 

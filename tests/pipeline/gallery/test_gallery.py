@@ -10,11 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from sqlalchemy import select
 
 from gait.tracklet import Tracklet
 from pipeline.errors import GalleryError
 from pipeline.gallery.gallery import Gallery, GalleryConfig
 from pipeline.gallery.store import GalleryStore
+from pipeline.gallery.tables import ExemplarRow
 from pipeline.values import Embedding, Match
 
 MakeTracklet = Callable[..., Tracklet]
@@ -357,3 +359,45 @@ def test_a_gallery_made_in_one_thread_works_in_another(
 def test_a_wrong_configuration_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         GalleryConfig.model_validate(wrong)
+
+
+def rows(gallery: Gallery) -> list[tuple[str, float, float, int]]:
+    """Uid, start, end and silhouettes of each exemplar on disk, oldest first."""
+    with gallery._store._transaction() as session:
+        found = session.scalars(select(ExemplarRow).order_by(ExemplarRow.id)).all()
+        return [(r.tracklet_uid, r.start_s, r.end_s, r.num_silhouettes) for r in found]
+
+
+def test_a_tracklet_that_continues_a_walk_takes_the_place_of_the_one_before(
+    gallery: Gallery, tracklet: MakeTracklet
+) -> None:
+    match(gallery, tracklet(1, 0.0), at(0))
+    match(gallery, tracklet(1, 3.0, num=8, offset=30), at(2))
+    match(gallery, tracklet(1, 3.8, num=8, offset=38), at(3))
+    assert rows(gallery) == [("door/1/0", 0.0, 4.5, 46)]
+    match(gallery, tracklet(1, 9.0), at(4))  # the same track, a new walk
+    assert [uid for uid, *_ in rows(gallery)] == ["door/1/0", "door/1/90"]
+    assert match(gallery, tracklet(2, 20.0), at(3)).distance == pytest.approx(0, abs=1e-3)
+
+
+def test_a_walk_whose_beginning_was_not_kept_is_judged_like_a_new_tracklet(
+    tracklet: MakeTracklet,
+) -> None:
+    with open_gallery(max_exemplars=2, threshold=20) as gallery:
+        for track, distance in enumerate([0, 10]):
+            match(gallery, tracklet(track, 0.0, stream=f"camera {track}"), at(distance))
+        match(gallery, tracklet(7, 0.0), at(10.1))  # hardly another than the second
+        match(gallery, tracklet(7, 3.0, num=8, offset=30), at(5))
+        assert len(rows(gallery)) == 2
+        match(gallery, tracklet(7, 3.8, num=8, offset=38), at(30))
+        assert ("door/7/0", 0.0, 4.5, 46) in rows(gallery)
+
+
+def test_giving_a_walk_again_changes_nothing(tracklet: MakeTracklet, tmp_path: Path) -> None:
+    walk = [tracklet(1, 0.0), tracklet(1, 3.0, num=8, offset=30, is_last=True)]
+    shown = []
+    for _ in range(2):
+        with open_gallery(tmp_path / "people.gallery") as gallery:
+            gallery.match(walk, [at(0), at(0.5)])
+            shown.append(rows(gallery))
+    assert shown[0] == shown[1] == [("door/1/0", 0.0, 3.7, 38)]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -106,3 +107,26 @@ def test_a_strip_holds_first_and_last_and_no_more_than_asked(tracklet: Make) -> 
     np.testing.assert_array_equal(strip[:, :44], walk[0])
     np.testing.assert_array_equal(strip[:, -44:], walk[-1])
     assert silhouette_strip(walk[:3], 12).shape == (64, 3 * 44)
+
+
+def test_a_tracklet_that_continues_a_walk_says_so_in_its_npz_and_on_its_sheet(
+    folder: ResultsFolder, tracklet: Make
+) -> None:
+    first, later = tracklet(length=8), replace(tracklet(length=8), offset=30)
+    path = TrackletStore(folder).write(later)
+    assert path is not None
+    assert read_tracklet(path).tracklet.offset == 30
+    differs = (contact_sheet(first) != contact_sheet(later)).any(axis=(1, 2))
+    assert differs[:56].any()  # the caption
+    assert not differs[56:].any()
+
+
+def test_an_npz_from_before_walks_could_continue_is_read(
+    folder: ResultsFolder, tracklet: Make
+) -> None:
+    path = TrackletStore(folder).write(tracklet())
+    assert path is not None
+    with np.load(path) as npz:
+        older = {name: npz[name] for name in npz.files if name != "offset"}
+    np.savez_compressed(path, **older)
+    assert read_tracklet(path).tracklet.offset == 0

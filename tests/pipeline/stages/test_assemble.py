@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from gait.encoder import MAX_FRAMES
 from gait.silhouette import SilhouetteLimits, cut, normalise
 from pipeline.stages.assemble import (
     Assembler,
@@ -177,3 +178,80 @@ def test_the_configured_limits_are_those_of_the_silhouette_module():
 def test_a_leftover_longer_than_a_window_is_refused():
     with pytest.raises(ValidationError, match="min_length must not exceed window: got 40 and 30"):
         AssemblerConfig(window=30, min_length=40)
+
+
+def streaming(**changes):
+    return Assembler("cam", config(**changes), is_streaming=True)
+
+
+def spans(tracklets):
+    """Offset, first and last frame of each."""
+    return [(t.offset, *t.frame_indices[[0, -1]].tolist()) for t in tracklets if len(t)]
+
+
+def test_a_streaming_assembler_sends_each_silhouette_once_and_says_how_many_came_before():
+    tracklets = walk(streaming(stride=8), range(50), ended_after=True)
+    assert spans(tracklets) == [(0, 0, 29), (30, 30, 37), (38, 38, 45), (46, 46, 49)]
+    assert [t.is_last for t in tracklets] == [False, False, False, True]
+    assert len({t.uid for t in tracklets}) == 4
+
+
+def test_windows_say_that_nothing_came_before():
+    tracklets = walk(Assembler("cam", config(stride=8)), range(50), ended_after=True)
+    assert {t.offset for t in tracklets} == {0}
+
+
+def test_streaming_or_not_the_first_tracklet_and_the_moments_of_all_are_the_same():
+    def moments(assembler):
+        return [i for i in range(120) if walk(assembler, [i])]
+
+    for sizes in ({"stride": 8}, {"stride": 30}, {"stride": 47}, {"window": 64, "stride": 1}):
+        windows = moments(Assembler("cam", config(**sizes)))
+        assert moments(streaming(**sizes)) == windows
+
+
+def test_a_gap_begins_a_new_walk_also_right_after_a_tracklet():
+    for before in (38, 41):  # the second leaves three silhouettes over, which are sent
+        indices = [*range(before), *range(before + 6, before + 36)]
+        tracklets = walk(streaming(stride=8), indices)
+        begins = [t for t in tracklets if t.offset == 0]
+        assert [t.frame_indices[0] for t in begins] == [0, before + 6]
+        sent = np.concatenate([t.frame_indices for t in tracklets])
+        assert sent.tolist() == indices
+
+
+def test_a_walk_too_short_for_a_tracklet_yields_nothing_when_streaming_either():
+    tracklets = walk(streaming(), range(10), ended_after=True)
+    assert [(len(t), t.is_last) for t in tracklets] == [(0, True)]
+    tracklets = walk(streaming(), range(20), ended_after=True)
+    assert [(len(t), t.is_last) for t in tracklets] == [(20, True)]
+
+
+def test_a_walk_begins_anew_after_what_the_encoder_takes_of_one():
+    assembler = streaming(window=100, stride=100)
+    tracklets = walk(assembler, range(MAX_FRAMES + 130), ended_after=True)
+    assert [(t.offset, len(t)) for t in tracklets] == [
+        *((offset, 100) for offset in range(0, 700, 100)), (700, 20), (0, 100), (100, 30),
+    ]  # fmt: skip
+    sent = np.concatenate([t.frame_indices for t in tracklets])
+    assert sent.tolist() == list(range(MAX_FRAMES + 130))
+
+
+def test_streaming_is_chosen_when_it_costs_the_encoder_less_unless_told():
+    def streams(tail=15.1, **changes):
+        return config(**changes).streams(tail)
+
+    assert not config().streams(0.0)  # the default: no silhouette is embedded twice
+    assert streams(window=64, stride=8)
+    assert not streams(window=23, stride=8)
+    assert streams(window=24, stride=8)
+    assert streams(window=23, stride=8, tail=4.2)
+    assert streams(mode="streaming")
+    assert not streams(mode="windows", window=64, stride=8)
+
+
+def test_the_state_of_a_streaming_assembler_does_not_grow_with_a_track():
+    assembler = streaming(stride=8)
+    walk(assembler, range(500))
+    (track,) = assembler._tracks.values()
+    assert len(track.walk) < 8

@@ -219,7 +219,8 @@ def _unsupported(parser: Any) -> tuple[UnsupportedNode, ...]:
     for error in (parser.get_error(i) for i in range(parser.num_errors)):
         index, operator = error.node(), error.node_operator()
         name = error.node_name() or (f"node {index}" if index >= 0 else "")
-        found.append(UnsupportedNode(name, operator, f"{error.code().name}: {error.desc()}"))
+        reason = " ".join(error.desc().split())
+        found.append(UnsupportedNode(name, operator, f"{error.code().name}: {reason}"))
     return tuple(found)
 
 

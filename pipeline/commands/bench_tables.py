@@ -17,6 +17,7 @@ COLUMNS = (
     "of peak", "MB", "cosine", "gate", "speedup",
 )  # fmt: skip
 _TEXT_COLUMNS = 2
+_WIDEST = 200
 _PASSED = "passed"
 
 
@@ -82,7 +83,8 @@ def print_encoder(report: BenchReport) -> None:
     say(f"GFLOP of a sequence (unfolded network, 2 x multiplications): {gflop}")
     for peak in report.peaks:
         say(f"Peak in {peak_line(peak)}")
-    console.print(_table(report))
+    table = _table(report)
+    _print_whole(table, console)
     for line in problems(report):
         say(f"- {line}")
     for warning in report.warnings:
@@ -93,9 +95,15 @@ def print_encoder(report: BenchReport) -> None:
         say("Stopped: the table holds what was measured so far.")
 
 
+def _print_whole(table: Table, console: Console) -> None:
+    """Print a table that a narrow terminal may wrap, which is better than cells cut off."""
+    wanted = Console(width=_WIDEST).measure(table).maximum
+    Console(width=max(wanted, console.width)).print(table)
+
+
 def _table(report: BenchReport) -> Table:
     shown = [index for index, name in enumerate(COLUMNS) if name != "speedup" or report.against]
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for index in shown:
         table.add_column(
             COLUMNS[index], justify="left" if index < _TEXT_COLUMNS else "right", no_wrap=True

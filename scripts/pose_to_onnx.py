@@ -33,9 +33,9 @@ NARROW = 8  # channels of the last, largest maps
 STREET = Path(__file__).resolve().parent.parent / "tests" / "data"
 SQUARES = (  # number of the picture, left, top; 128 pixels wide, twice enlarged they fill a crop
     (290, 308, 200),  # a walker in dark clothes
-    (240, 590, 89),  # two shoulder to shoulder, the left one in the middle
-    (240, 609, 89),  # the same, the right one in the middle
-    (290, 356, 200),  # the walker half out of the square
+    (240, 590, 89),  # two shoulder to shoulder
+    (240, 609, 89),  # the same, left of the middle
+    (290, 356, 200),  # the walker at the edge
     (290, 420, 60),  # nobody
 )
 

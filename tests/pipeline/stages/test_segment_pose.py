@@ -125,7 +125,7 @@ def test_the_network_answers_what_tensorflow_lite_answered(
     # The network magnifies rounding: TensorFlow Lite itself is as far from float64 as that.
     logits = answers["mask"][:, 0, ::4, ::4]
     expected = recorded["every_fourth_logit"]
-    assert np.abs(logits - expected).max() < 1e-2 * np.abs(expected).max()
+    assert np.abs(logits - expected).max() < 3e-3 * np.abs(expected).max()
     near = np.abs(expected) < 10  # where the mask is decided
     assert np.abs(logits - expected)[near].max() < 0.2
     pixels = np.unpackbits(recorded["pixels"], axis=2).astype(bool)

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -48,6 +49,7 @@ _INSTALL = (
 )
 _ENGINE, _TIMINGS, _KERNELS = "tensorrt-engine", "tensorrt-timings", "tensorrt-kernels"
 _PRECISION = "trackletgait.precision"  # what `gait.export` writes into its graphs
+_loading = threading.Lock()
 
 
 def available() -> str | None:
@@ -151,8 +153,13 @@ def open_session(
     )
 
 
-@functools.cache
 def _product() -> Product:
+    with _loading:  # a process may have one logger, and several threads open sessions
+        return _load_product()
+
+
+@functools.cache
+def _load_product() -> Product:
     reasons = []
     for load in (_full_product, _rtx_product):
         try:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gait.errors import RuntimeUnavailable
 from gait.runtimes.session import Port, Profile
 
 Ranges = Mapping[str, Profile]
@@ -47,7 +48,7 @@ def default_ranges(inputs: Sequence[Port]) -> tuple[Ranges, ...]:
     does not, they are a range of their own. In other graphs a free first axis is the batch.
 
     Raises:
-        ValueError: Another axis is free.
+        RuntimeUnavailable: Another axis is free.
     """
     free = {axis for port in inputs for axis in port.shape if isinstance(axis, str)}
     if FRAMES not in free:
@@ -154,9 +155,9 @@ def _span(port: Port, index: int, spans: Mapping[str, _Span]) -> _Span:
         return axis, axis, axis
     span = spans.get(BATCH if index == 0 else axis)
     if span is None:
-        raise ValueError(
-            f"profiles: {port.name}: axis {index} ({axis}) is free and its usual length is not "
-            "known; say for which shapes to build"
+        raise RuntimeUnavailable(
+            f"tensorrt: {port.name}: axis {index} ({axis}) is free and its usual length is not "
+            "known; export the graph with a fixed length there, or say for which to build"
         )
     return span
 

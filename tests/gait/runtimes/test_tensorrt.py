@@ -761,7 +761,7 @@ def test_a_product_that_does_not_start_says_why(machine: Machine) -> None:
 def test_without_either_product_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    monkeypatch.setattr(tensorrt, "_product", tensorrt._product.__wrapped__)
+    monkeypatch.setattr(tensorrt, "_load_product", tensorrt._load_product.__wrapped__)
     lacking = tensorrt.available()
     assert lacking is not None
     assert "pip install --no-deps tensorrt-rtx" in lacking
@@ -773,7 +773,7 @@ def test_the_full_product_goes_first_unless_its_libraries_are_missing(
     def stub() -> tuple[str, Any]:
         raise FileNotFoundError("Could not find: libnvinfer.so.11")
 
-    monkeypatch.setattr(tensorrt, "_product", tensorrt._product.__wrapped__)
+    monkeypatch.setattr(tensorrt, "_load_product", tensorrt._load_product.__wrapped__)
     monkeypatch.setattr(tensorrt, "_rtx_product", lambda: ("RTX", FakeVendor()))
     monkeypatch.setattr(tensorrt, "_full_product", lambda: ("Full", FakeVendor()))
     assert tensorrt.product_title() == "Full 1.0"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from gait.model.card import WeightsCard, card_path
 from gait.model.checkpoint import save_weights, sha256_of
@@ -94,3 +96,19 @@ def test_a_bundled_encoder_that_is_damaged_is_refused(bundled: Path) -> None:
 
 def test_the_default_is_what_ships() -> None:
     assert EncoderConfig().weights == encode.DEFAULT_ENCODER
+
+
+def test_the_runtime_and_its_precision_are_chosen_by_name(nano: Path) -> None:
+    config = EncoderConfig(weights=str(nano), runtime="torch", precision="float32", threads=1)
+    encoder = config.build()
+    assert "float32 by torch" in encoder.description
+    with pytest.raises(ValidationError, match="runtime"):
+        EncoderConfig.model_validate({"runtime": "caffe"})
+    with pytest.raises(ValidationError, match="precision"):
+        EncoderConfig.model_validate({"precision": "float64"})
+
+
+def test_on_a_cpu_torch_serves_at_once_and_nothing_is_built_for_a_short_run(nano: Path) -> None:
+    with EncoderConfig(weights=str(nano), device="cpu").build() as encoder:
+        encoder.embed([np.zeros((3, 64, 44), np.uint8)])
+        assert encoder.description.endswith(f"float32 by torch {torch.__version__} on cpu")

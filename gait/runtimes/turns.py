@@ -50,15 +50,20 @@ class Turns:
     """
 
     def __init__(
-        self, calls: Mapping[str, Callable[[], object]], *, clock: Clock = time.perf_counter
+        self,
+        calls: Mapping[str, Callable[[], object]],
+        *,
+        before: Mapping[str, Callable[[], object]] | None = None,
+        clock: Clock = time.perf_counter,
     ) -> None:
         """Remember what to call.
 
         Args:
             calls: What to time, by name. A `GaitError` gives up that one and no other.
+            before: What to do before each call without timing it, for those that need it.
             clock: What tells the time.
         """
-        self._calls = dict(calls)
+        self._calls, self._before = dict(calls), dict(before or {})
         self._clock = clock
         self.times = {name: Times() for name in calls}
 
@@ -86,6 +91,8 @@ class Turns:
         taken: list[float] = []
         try:
             while self.times[name].problem is None and (sum(taken) < seconds or not taken):
+                if name in self._before:
+                    self._before[name]()
                 start = self._clock()
                 self._calls[name]()
                 taken.append(self._clock() - start)

@@ -16,6 +16,7 @@ from pipeline.weights import DEFAULT_ENCODER, ENCODERS, encoder_file
 if TYPE_CHECKING:
     from gait.encoder import Encoder
     from gait.runtimes.bench_report import BenchReport, Wanted
+    from gait.runtimes.bench_streaming import StreamingReport
 
 app = typer.Typer(help="Measure how fast this machine is.", no_args_is_help=True)
 
@@ -158,6 +159,67 @@ def encoder_command(
     _run(wanted, weights, variant if random else None, where, json=json, plot=plot)
 
 
+@app.command("streaming")
+def streaming_command(
+    weights: Annotated[
+        str | None,
+        typer.Argument(
+            help=f"A bundled network ({', '.join(ENCODERS)}; default {DEFAULT_ENCODER}), or a "
+            "weights file (.safetensors, .pt)."
+        ),
+    ] = None,
+    random: Annotated[
+        bool, typer.Option("--random", help="Measure a network with random weights instead.")
+    ] = False,
+    variant: Annotated[
+        VariantChoice | None, typer.Option(help="Size of the random network.")
+    ] = None,
+    stride: Annotated[
+        str, typer.Option(help="New silhouettes between two embeddings, with commas.")
+    ] = "1,8,30",
+    window: Annotated[
+        str, typer.Option(help="Silhouettes of a window that is computed anew, with commas.")
+    ] = "30,64",
+    history: Annotated[
+        int,
+        typer.Option(min=2, max=_MOST_FRAMES, help="Silhouettes of a walk that is computed anew."),
+    ] = 240,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Cores to use on a CPU. Default: all.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    seconds: Annotated[float, typer.Option(min=0.01, help="For each way.")] = 2.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each.")] = 5,
+    json: Annotated[
+        Path | None,
+        typer.Option(help="Write one JSON object to this file; - prints it and nothing else."),
+    ] = None,
+) -> None:
+    """Measure growing walks against computing windows of them anew, in turns.
+
+    Exit code 0: done, 1: failed, 2: wrong usage, 130: stopped.
+    """
+    _check_files(json, None)
+    _check_network(weights, random=random, variant=variant)
+    where = _device(device)
+    strides = _numbers(stride, "--stride", _MOST_FRAMES // 2)
+    windows = _numbers(window, "--window", _MOST_FRAMES)
+    from gait.runtimes.bench_streaming import StreamingWanted, bench_streaming
+    from gait.runtimes.machine import cores
+
+    wanted = StreamingWanted(strides, windows, history, threads or cores(), seconds, rounds)
+    with (
+        _progress() as on_progress,
+        _encoder(
+            weights, variant if random else None, where, wanted.threads, on_progress
+        ) as encoder,
+    ):
+        report = bench_streaming(encoder, wanted, device=where, on_progress=on_progress)
+    _show_streaming(report, json)
+    if report.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
 def _run(
     wanted: Wanted,
     weights: str | None,
@@ -201,20 +263,31 @@ def _encoder(
 
 
 def _show(report: BenchReport, json: Path | None, plot: Path | None) -> None:
-    from gait.data.atomic import write_atomically
+    from pipeline.commands.bench_tables import print_encoder
 
-    if json == STDOUT:
-        sys.stdout.write(report.to_json() + "\n")
-    else:
-        from pipeline.commands.bench_tables import print_encoder
-
-        print_encoder(report)
-        if json is not None:
-            write_atomically(json, report.to_json().encode())
+    _give(report.to_json(), json, lambda: print_encoder(report))
     if plot is not None:
         from gait.evaluation.plots import draw_encoder_bench
 
         draw_encoder_bench(report, plot)
+
+
+def _show_streaming(report: StreamingReport, json: Path | None) -> None:
+    from pipeline.commands.bench_tables import print_streaming
+
+    _give(report.to_json(), json, lambda: print_streaming(report))
+
+
+def _give(content: str, json: Path | None, print_table: Callable[[], None]) -> None:
+    """Print the object and nothing else, or the table; write the object if there is a file."""
+    from gait.data.atomic import write_atomically
+
+    if json == STDOUT:
+        sys.stdout.write(content + "\n")
+        return
+    print_table()
+    if json is not None:
+        write_atomically(json, content.encode())
 
 
 @contextmanager

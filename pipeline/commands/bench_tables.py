@@ -10,6 +10,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from gait.runtimes.bench_report import BenchReport
+    from gait.runtimes.bench_streaming import StreamingReport, StreamingRow
     from gait.runtimes.measure import Peak, Row
 
 COLUMNS = (
@@ -125,3 +126,52 @@ def _number(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+STREAMING_COLUMNS = ("way", "stride", "frames/s", "p50 ms", "p95 ms", "streaming is faster by")
+
+
+def streaming_cells(row: StreamingRow) -> list[str]:
+    """Return a row as text, one cell for each of `STREAMING_COLUMNS`."""
+    return [
+        row.way,
+        str(row.stride),
+        _number(row.frames_per_s),
+        _number(row.p50_ms),
+        _number(row.p95_ms),
+        "" if row.streaming_ratio is None else f"{row.streaming_ratio:.2f}x",
+    ]
+
+
+def print_streaming(report: StreamingReport) -> None:
+    """Print who is faster at which stride."""
+    console = Console()
+    for text in (
+        f"Network: {report.network}",
+        f"Machine: {report.machine}",
+        streaming_note(report),
+    ):
+        console.print(escape(text), soft_wrap=True, highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for index, name in enumerate(STREAMING_COLUMNS):
+        table.add_column(name, justify="right" if index else "left", no_wrap=True)
+    last = None
+    for row in report.rows:
+        if last not in (None, row.stride):
+            table.add_row()
+        last = row.stride
+        table.add_row(*streaming_cells(row))
+    _print_whole(table, console)
+    for warning in report.warnings:
+        console.print(f"[yellow]Note:[/] {escape(warning)}", soft_wrap=True, highlight=False)
+    if report.interrupted:
+        console.print("Stopped: the table holds what was measured so far.")
+
+
+def streaming_note(report: StreamingReport) -> str:
+    """Return what the rows mean."""
+    return (
+        f"An embedding after every so many new silhouettes (stride); {report.threads} thread(s). "
+        f"Late: without the last {report.lag} silhouettes. A walk takes {report.state_mb:.1f} MB. "
+        f"Whole history: of walks of {report.history} silhouettes, timed at half of them."
+    )

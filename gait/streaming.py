@@ -349,7 +349,8 @@ class StreamingEncoder:
     def _piece(self, walk: Walk, turn: _Turn) -> Piece:
         if walk.state is None:
             walk.state = self._network.new_state()
-            self._walks.count(rebuilds=int(walk.seen > 0), rebuilt_frames=walk.seen)
+            if walk.seen:
+                self._walks.count_rebuild(walk)
         return Piece(walk.state, walk.frames(walk.age, turn.stop), turn.has_tail)
 
     def _want_less(self, batch: Sequence[_Turn], error: OutOfMemory) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,8 @@ from gait.errors import SilhouetteError
 from gait.silhouette import cut
 from gait.streaming_state import WalkState
 from gait.tracklet import SILHOUETTE_HW
+
+logger = logging.getLogger(__name__)
 
 _FRAME_BYTES = SILHOUETTE_HW[0] * SILHOUETTE_HW[1]
 
@@ -144,6 +147,17 @@ class Walks:
         """Count what has happened."""
         changed = {name: getattr(self.counts, name) + number for name, number in more.items()}
         self.counts = replace(self.counts, **changed)
+
+    def count_rebuild(self, walk: Walk) -> None:
+        """Count that a state is made again, and say so once when that is most of the work."""
+        before = self.counts
+        self.count(rebuilds=1, rebuilt_frames=walk.seen)
+        if before.rebuilt_frames <= before.frames < self.counts.rebuilt_frames:
+            logger.warning(
+                "more silhouettes are computed again than for the first time: %d walks are under "
+                "way, and there is memory for %d; allow more memory, or embed windows",
+                len(self), self.max_states,
+            )  # fmt: skip
 
     def begin(self, key: Hashable, *, begin: int = 0) -> None:
         """Begin a walk, in place of one of the same name."""

@@ -34,7 +34,8 @@ def pairs(stored: list[StoredTracklet]) -> tuple[NDArray[np.float64], NDArray[np
         if a.stream != b.stream:
             continue
         if a.track_id == b.track_id:
-            same.append(distances[i, j])
+            if not (a.offset or b.offset):  # a walk that has grown is no second walk
+                same.append(distances[i, j])
         elif (a.stream, a.track_id, b.track_id) in together:
             different.append(distances[i, j])
     return np.array(same), np.array(different)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
 
 from gait.encoder import MAX_FRAMES, Encoder
 from gait.errors import DeviceLost, OutOfMemory, RuntimeFailed, SilhouetteError
@@ -234,6 +235,28 @@ def test_standard_takes_23_megabytes_a_walk_half_of_it_in_halves_and_15_frames_a
     assert tail_frames(folded) == pytest.approx(15.1, abs=0.05)  # 82.8 of 5.479 GFLOP
 
 
+@pytest.mark.parametrize("config", ["deep", "flat", "kernel 3", "no temporal branch"])
+def test_a_silhouette_costs_one_frame_and_an_embedding_the_tail(config: str) -> None:
+    folded = fold(network(config))
+
+    def operations(work: Callable[[], object]) -> int:
+        with FlopCounterMode(display=False) as counter:
+            work()
+        return int(counter.get_total_flops())
+
+    blank = torch.zeros(40, 64, 44)
+    head = operations(lambda: folded.head(torch.zeros(1, 4, 16, 11)))
+    ten = operations(lambda: folded(blank[None, :30])) - operations(
+        lambda: folded(blank[None, :20])
+    )
+    with StreamingEncoder(folded) as encoder:
+        encoder.extend([("walk", walk()[:50])])
+        assert operations(lambda: encoder.extend([("walk", walk()[50:60])])) == ten
+        tail = operations(lambda: encoder.embed(["walk"])) - head
+        assert tail == pytest.approx(tail_frames(folded) * ten / 10)
+        assert operations(lambda: encoder.embed(["walk"], is_final_only=True)) == head
+
+
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_halves_change_the_direction_of_no_part(precision: StatePrecision) -> None:
     with StreamingEncoder(network("nano"), precision=precision) as encoder:
@@ -260,6 +283,14 @@ def test_what_is_remembered_is_given_up_and_made_again_when_room_is_short() -> N
         assert (encoder.memory_bytes, encoder.kept_bytes, len(encoder)) == (0, 0, 0)
     with pytest.raises(ValueError, match=f"room for one walk, {one} bytes"):
         StreamingEncoder(model, max_memory_bytes=one - 1)
+
+
+def test_memory_that_is_too_small_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    with StreamingEncoder(network("flat"), max_memory_bytes=200_000) as encoder:
+        walks = range(encoder._walks.max_states + 1)
+        for step in range(8):
+            encoder.extend([(seed, walk(seed)[step : step + 1]) for seed in walks])
+    assert caplog.text.count("computed again than for the first time") == 1
 
 
 def test_the_walk_longest_unused_is_forgotten_when_silhouettes_have_no_room() -> None:

@@ -11,11 +11,11 @@ from pipeline.weights import encoder_file
 from trackers.boxes import Detections, Mask
 
 BOXES = np.array([(40, 60, 80, 156), (200, 60, 240, 156)], np.float32)
-STREAMING = {"window": 20, "stride": 5, "min_length": 10}
+STREAMING = {"window": 20, "stride": 9, "min_length": 10}
 
 
 class TwoPeople:
-    """Finds the same two people in every frame, but the second one only from frame 12 to 47."""
+    """Finds the same two people in every frame, but the second one only from frame 12 to 40."""
 
     description, model_hash = "two people", None
 
@@ -23,7 +23,7 @@ class TwoPeople:
         return [self._in(frame.index) for frame in frames]
 
     def _in(self, index):
-        boxes = BOXES if 12 <= index < 48 else BOXES[:1]
+        boxes = BOXES if 12 <= index < 41 else BOXES[:1]
         return Detections(boxes, np.full(len(boxes), 0.9, np.float32))
 
 
@@ -63,7 +63,7 @@ def pipeline(**changes):
     return machine
 
 
-def run(machine, num_frames=90):
+def run(machine, num_frames=60):
     image = np.zeros((240, 320, 3), np.uint8)
     frames = [Frame(image, "cam", index, index / 10) for index in range(num_frames)]
     batches = [Batch([frame]) for frame in frames[:-1]] + [Batch(frames[-1:], ended=["cam"])]

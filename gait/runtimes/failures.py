@@ -1,7 +1,7 @@
 """What a vendor's error means. They report in texts alone: one class of exception for everything.
 
 The texts are those of CUDA (https://docs.nvidia.com/cuda/cuda-runtime-api, `cudaError`), cuBLAS,
-cuDNN, ONNX Runtime's arena (`BFCArena`) and C++ (`std::bad_alloc`).
+cuDNN, ONNX Runtime's arena (`BFCArena`), torch's allocators and C++ (`std::bad_alloc`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from gait.errors import DeviceLost, OutOfMemory, RuntimeFailed
 
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|failed to allocate memory|available memory of \d+ is smaller|bad.?alloc"
+    r"|can(?:no|')t allocate memory"
     r"|memoryallocation|_ALLOC_FAILED|cuda (?:failure|error) 2\b|outofmemory",
     re.IGNORECASE,
 )

@@ -125,6 +125,9 @@ def _properties(threads: int | None) -> dict[str, Any]:
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": threads or len(os.sched_getaffinity(0)),
         "ENABLE_CPU_PINNING": False,  # two sessions would share the core both are pinned to
+        # Kernels are kept by shape, 5000 of them if not told otherwise: over 160 random shapes nano
+        # grew to 291 MB and went on; so it stays at 212, and no shape is more than 6 % slower.
+        "CPU_RUNTIME_CACHE_CAPACITY": 64,
     }
 
 

@@ -201,6 +201,8 @@ FAILED_NODE = "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned whi
         ("CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0 ; expr=cublasCreate(&h);",
          OutOfMemory),
         ("std::bad_alloc", OutOfMemory),
+        ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes.",
+         OutOfMemory),
         ("CUDA failure 700: an illegal memory access was encountered ; GPU=0", DeviceLost),
         ("CUDA failure 719: unspecified launch failure ; GPU=1 ; expr=cudaStreamSynchronize(s);",
          DeviceLost),

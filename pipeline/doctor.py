@@ -26,7 +26,6 @@ REQUIRED = {
     "onnx": "onnx",
     "onnxscript": "onnxscript",
     "onnxruntime": "onnxruntime",
-    "ai_edge_litert": "ai-edge-litert",
     "sqlalchemy": "sqlalchemy",
     "pydantic": "pydantic",
     "zmq": "pyzmq",

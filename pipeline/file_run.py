@@ -35,7 +35,7 @@ from trackers.boxes import Mask, Tracks
 
 logger = logging.getLogger(__name__)
 
-_VERSIONED = ("torch", "numpy", "opencv-python-headless", "av", "onnxruntime", "ai-edge-litert")
+_VERSIONED = ("torch", "numpy", "opencv-python-headless", "av", "onnxruntime")
 
 Step = Literal["reading", "read", "drawing", "drawn", "failed"]
 

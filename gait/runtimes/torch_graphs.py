@@ -145,8 +145,11 @@ class RecordedPasses:
             if recording is not None:
                 embeddings = recording.run(silhouettes_NTHW, lengths_N)
             else:
+                # Rounded too: to a compiler, one frame is another program than several.
+                padded_NTHW = np.zeros((count, *shape[1:]), np.float32)
+                padded_NTHW[:, :num_frames] = silhouettes_NTHW
                 embeddings = forward(
-                    self._moved(torch.from_numpy(silhouettes_NTHW)),
+                    self._moved(torch.from_numpy(padded_NTHW)),
                     self._moved(torch.from_numpy(lengths_N)),
                 )
             host = torch.empty_like(embeddings, device="cpu", pin_memory=self._is_pinned)

@@ -122,17 +122,14 @@ class TorchRuntime:
         return RecordedPasses(CudaLane(self._device))
 
     def _compiled(self, network: FoldedGait) -> Forward:
-        """Return the compiled network, having run it once; the network itself if that fails."""
+        """Return the compiled network, having run it; the network itself if that fails."""
         start = time.monotonic()
         logger.info("encoder: %s: compiling, about a minute", self.description)
         compiled: Forward = torch.compile(network, dynamic=True)
-        silhouettes = torch.zeros((2, 8, 64, 44), device=self._device)
-        if self.precision == "float64":
-            silhouettes = silhouettes.double()
-        lengths = torch.full((2,), 8, device=self._device) if self.takes_padding else None
         try:
             with torch.inference_mode():
-                compiled(silhouettes, lengths).cpu()
+                for count in (1, 2):  # to a compiler, one is another program than several
+                    compiled(*self._example(count)).cpu()
         except Exception as error:  # the compilers raise what they like
             failure = _in_words(error, self.description)
             if isinstance(failure, DeviceLost):
@@ -142,6 +139,12 @@ class TorchRuntime:
             return network
         logger.info("encoder: compiled in %.0f s", time.monotonic() - start)
         return compiled
+
+    def _example(self, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        dtype = torch.float64 if self.precision == "float64" else torch.float32
+        silhouettes = torch.zeros((count, 8, 64, 44), device=self._device, dtype=dtype)
+        lengths = torch.full((count,), 8, device=self._device) if self.takes_padding else None
+        return silhouettes, lengths
 
 
 def unavailable(precision: TorchPrecision, device: torch.device) -> str | None:

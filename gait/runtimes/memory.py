@@ -26,6 +26,7 @@ class MemoryLedger:
     """
 
     def __init__(self, device: str = "cpu") -> None:
+        gc.collect()  # what is garbage by now must not be given back later, when we look
         self._device = device
         self._held = 0.0
         self.peak_mb: float | None = None
@@ -59,7 +60,6 @@ class MemoryLedger:
 
 def give_back_memory(device: str = "cpu") -> None:
     """Hand memory that is free inside this process back, so that the next peak is its own."""
-    gc.collect()
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # a C library without malloc_trim
             ctypes.CDLL(None).malloc_trim(0)

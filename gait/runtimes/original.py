@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,7 @@ class OriginalGraph:
         del self._model
 
 
+@functools.cache
 def count_flops(config: TrackletGaitConfig, frames: int) -> float:
     """Return the operations of one sequence in the unfolded network.
 

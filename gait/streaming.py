@@ -71,6 +71,7 @@ class StreamingEncoder:
     To be used by one thread at a time.
 
     Attributes:
+        precision: What maps are remembered in.
         is_trained: False when the weights are random and identities mean nothing.
         model_hash: SHA-256 over the weights; "" for a network that was given folded.
     """
@@ -112,7 +113,7 @@ class StreamingEncoder:
         """
         folded = copy.deepcopy(model) if isinstance(model, FoldedGait) else fold(model)
         self._folded = folded.cpu()
-        self._precision: StatePrecision = precision
+        self.precision: StatePrecision = precision
         self._description = description
         self._tail = tail
         self.is_trained = is_trained
@@ -211,7 +212,12 @@ class StreamingEncoder:
     @property
     def description(self) -> str:
         """One line for a report: network, precision and device."""
-        return f"{self._description}, streaming, {self._precision} on {self._device}"
+        return f"{self._description}, streaming, {self.precision} on {self._device}"
+
+    @property
+    def device(self) -> str:
+        """Where it computes now."""
+        return str(self._device)
 
     @property
     def counts(self) -> StreamingCounts:
@@ -258,7 +264,7 @@ class StreamingEncoder:
         self.close()
 
     def _open(self, device: torch.device) -> None:
-        self._network = GrowingNetwork(self._folded, device=device, precision=self._precision)
+        self._network = GrowingNetwork(self._folded, device=device, precision=self.precision)
         self._device = device
 
     def _encode_wave(self, tracklets: Sequence[Tracklet]) -> list[NDArray[np.float32]]:
@@ -380,6 +386,7 @@ class StreamingEncoder:
             raise error
         logger.warning("%s; going on on the CPU, slower", error)
         self._walks.evict(list(self._walks))
+        self._batch_frames = min(self._batch_frames, _BATCH_FRAMES["cpu"])
         self._open(torch.device("cpu"))
 
 

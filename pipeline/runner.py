@@ -74,9 +74,13 @@ class Pipeline:
         self.encoder: Encoder | StreamingEncoder = build_encoder(config.encoder, config.assembler)
         self._streaming = self.encoder if isinstance(self.encoder, StreamingEncoder) else None
         self.assemblers = Assemblers(config.assembler, is_streaming=self._streaming is not None)
-        self.gallery = config.gallery.build(
-            model_hash=self.encoder.model_hash, threshold=config.encoder.threshold
-        )
+        try:
+            self.gallery = config.gallery.build(
+                model_hash=self.encoder.model_hash, threshold=config.encoder.threshold
+            )
+        except BaseException:
+            self.encoder.close()
+            raise
         self._book = SightingBook()
         self._ahead = config.runtime.ahead
         self._interrupted = threading.Event()
@@ -97,8 +101,10 @@ class Pipeline:
 
     def close(self) -> None:
         """Close the encoder and the gallery."""
-        self.encoder.close()
-        self.gallery.close()
+        try:
+            self.encoder.close()
+        finally:
+            self.gallery.close()
 
     def _perceive(
         self, batches: Iterable[Batch], witness: Witness, threads: ExitStack

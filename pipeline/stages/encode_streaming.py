@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from gait.errors import RuntimeFailed, RuntimeUnavailable
 from pipeline.errors import ConfigError
 from pipeline.stages.assemble import AssemblerConfig
 from pipeline.stages.encode import RANDOM, EncoderConfig
@@ -13,6 +14,7 @@ from pipeline.weights import encoder_file
 if TYPE_CHECKING:
     from gait.encoder import Encoder
     from gait.streaming import StreamingEncoder
+    from gait.streaming_state import StatePrecision
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,26 @@ def _plain(config: EncoderConfig) -> Encoder:
 
 
 def _streaming(plain: Encoder, config: EncoderConfig) -> StreamingEncoder:
+    """Return what remembers walks as configured if that passes the gate, and else in float32."""
+    from gait.streaming_gate import judge_streaming
+
+    precision = config.streaming.precision
+    encoder = _open(plain, config, precision)
+    if precision == "float32":
+        return encoder
+    try:
+        verdict = judge_streaming(encoder, plain.network)
+        problem = "" if verdict.passed else f"{verdict.reason}, got {verdict.figures}"
+    except (RuntimeFailed, RuntimeUnavailable) as error:
+        problem = str(error)
+    if not problem:
+        return encoder
+    encoder.close()
+    logger.warning("encoder: %s does not serve, float32 does: %s", encoder.description, problem)
+    return _open(plain, config, "float32")
+
+
+def _open(plain: Encoder, config: EncoderConfig, precision: StatePrecision) -> StreamingEncoder:
     import torch
 
     from gait.streaming import StreamingEncoder
@@ -65,7 +87,7 @@ def _streaming(plain: Encoder, config: EncoderConfig) -> StreamingEncoder:
         return StreamingEncoder(
             plain.network,
             device=config.device,
-            precision=chosen.precision,
+            precision=precision,
             tail=chosen.tail,
             max_memory_bytes=chosen.max_memory_mb * _MB,
             max_kept_bytes=chosen.max_kept_mb * _MB,

@@ -18,7 +18,8 @@ class StreamingConfig(StrictModel):
             nano); with false they count from the walk's next embedding on (the last 27 of
             standard, 6 of nano), except in its first ones and in the track's last.
         precision: What is remembered in; a GPU computes in it too. The halves take half the
-            memory, at the price of the third digit.
+            memory, at the price of the third digit; they must first reproduce float32 to a cosine
+            of 0.999, or float32 serves.
         max_memory_mb: Room for what is remembered of walks, MB. Higher follows more people at
             once (23 MB each with standard, 1.5 MB with nano) before something must be computed
             again.

@@ -139,3 +139,16 @@ def test_a_bound_too_small_for_one_walk_is_refused_in_words():
     settings = {"weights": "random", "variant": "standard", "streaming": {"max_memory_mb": 20}}
     with pytest.raises(ConfigError, match="max_memory_bytes: expected room for one walk, 23068672"):
         pipeline(assembler={"mode": "streaming"}, encoder=settings)
+
+
+@pytest.mark.parametrize(("smallest", "serves"), [(0.999, "float16"), (1.1, "float32")])
+def test_halves_serve_only_if_they_pass_the_gate(monkeypatch, tmp_path, caplog, smallest, serves):
+    monkeypatch.setenv("TRACKLETGAIT_CACHE", str(tmp_path))
+    monkeypatch.setattr("gait.runtimes.parity.SMALLEST_COSINE", smallest)
+    settings = {"streaming": {"precision": "float16"}}
+    machine = pipeline(assembler={"mode": "streaming"}, encoder=settings)
+    assert machine.encoder.precision == serves
+    assert f"streaming, {serves} on" in machine.encoder.description
+    assert ("does not serve, float32 does" in caplog.text) == (serves == "float32")
+    assert len(machine.encoder) == 0
+    machine.close()

@@ -23,7 +23,7 @@ from gait.model.card import card_path
 from gait.model.checkpoint import load_checkpoint, model_hash
 from gait.model.folded import fold
 from gait.model.trackletgait import VARIANTS, TrackletGait
-from gait.runtimes.batching import Batch, batches
+from gait.runtimes.batching import FRAMES_A_CALL, Batch, batches
 from gait.runtimes.devices import pick_device as pick_device
 from gait.runtimes.runtime import Precision, Runtime, RuntimeName
 from gait.runtimes.torch_runtime import TorchRuntime
@@ -34,8 +34,6 @@ logger = logging.getLogger(__name__)
 
 MAX_FRAMES = 720
 """Frames of a sequence the model looks at: the first ones, as the benchmarks do (spec c.2)."""
-
-_FRAMES_A_CALL = {"cpu": 30, "cuda": 1024}
 
 Dtype = type[np.float32] | type[np.float64]
 
@@ -98,7 +96,7 @@ class Encoder:
         self._description = description
         torch_dtype = torch.float64 if dtype is np.float64 else torch.float32
         self._model = model.eval().to("cpu", torch_dtype)
-        self._batch_frames = batch_frames or _FRAMES_A_CALL[self._device.type]
+        self._batch_frames = batch_frames or FRAMES_A_CALL[self._device.type]
         if dtype is np.float64:
             self._runtime: Runtime = TorchRuntime(
                 fold(self._model), device=self._device, precision="float64", threads=threads
@@ -299,7 +297,7 @@ class Encoder:
             raise error
         if isinstance(error, DeviceLost) or self._runtime.name == "torch":
             self._device = torch.device("cpu")
-            self._batch_frames = min(self._batch_frames, _FRAMES_A_CALL["cpu"])
+            self._batch_frames = min(self._batch_frames, FRAMES_A_CALL["cpu"])
         logger.error(
             "encoder: %s failed; going on by torch on %s (%s)",
             self._runtime.description, self._device, error,

@@ -23,6 +23,7 @@ from gait.model.checkpoint import model_hash
 from gait.model.folded import fold
 from gait.model.trackletgait import TrackletGait
 from gait.runtimes import cache, torch_runtime
+from gait.runtimes.batching import FRAMES_A_CALL
 from gait.runtimes.devices import pick_device
 from gait.runtimes.meanwhile import Meanwhile, OnStep
 from gait.runtimes.parity import Candidate, Verdict, judge, known_verdict
@@ -269,7 +270,11 @@ def _open(name: RuntimeName, order: Order, on_step: OnStep) -> Candidate:
     onnx = _graph(order, on_step)
     session = _session(name, onnx, order, on_step)
     runtime_by_session = SessionRuntime(
-        session, name=name, precision=order.precision, has_lengths=_has_lengths(order)
+        session,
+        name=name,
+        precision=order.precision,
+        has_lengths=_has_lengths(order),
+        most_frames=FRAMES_A_CALL["cpu"] if order.device.type == "cpu" else None,
     )
     return Candidate(runtime_by_session, order.model_hash, device, hashlib.sha256(onnx).hexdigest())
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gait.errors import RuntimeFailed, RuntimeUnavailable
+from gait.runtimes.batching import parts
 from gait.runtimes.runtime import Precision, RuntimeName
 from gait.runtimes.session import Session
 
@@ -33,6 +34,7 @@ class SessionRuntime:
         name: RuntimeName,
         precision: Precision,
         has_lengths: bool,
+        most_frames: int | None = None,
     ) -> None:
         """Take over a session.
 
@@ -41,6 +43,8 @@ class SessionRuntime:
             name: The vendor.
             precision: As the graph was exported.
             has_lengths: Whether the graph has an input for lengths.
+            most_frames: Frames the session is given at once, if it is not a single sequence; None
+                for all of a call.
 
         Raises:
             RuntimeUnavailable: The session is not an encoder's.
@@ -49,6 +53,7 @@ class SessionRuntime:
         self.name = name
         self.precision = precision
         self.takes_padding = has_lengths
+        self._most_frames = most_frames
         # A session's begins with the file, which is one of the cache here.
         self.description = f"{precision} by {session.description.rpartition(' by ')[2]}"
         wanted = {SILHOUETTES, LENGTHS} if has_lengths else {SILHOUETTES}
@@ -64,14 +69,15 @@ class SessionRuntime:
     ) -> NDArray[np.floating[Any]]:
         """Return the embeddings; see `gait.runtimes.runtime.Runtime.run`."""
         count, num_frames = silhouettes_NTHW.shape[:2]
-        feeds: dict[str, NDArray[Any]] = {
-            SILHOUETTES: silhouettes_NTHW.astype(np.float32, copy=False)
-        }
-        if self.takes_padding:
-            feeds[LENGTHS] = np.full(count, num_frames) if lengths_N is None else lengths_N
-        elif lengths_N is not None and (lengths_N != num_frames).any():
+        if lengths_N is None:
+            lengths_N = np.full(count, num_frames)
+        elif not self.takes_padding and (lengths_N != num_frames).any():
             raise ValueError(f"{self.description}: expected sequences of one length")
-        embeddings = self._session.run(feeds)[EMBEDDINGS]
+        at_once = self._most_frames or count * num_frames
+        embeddings = np.concatenate([
+            self._run(silhouettes_NTHW[part], lengths_N[part])
+            for part in parts(count, num_frames, at_once)
+        ])  # fmt: skip
         if embeddings.ndim != 3 or len(embeddings) != count:
             raise RuntimeFailed(
                 f"{self.description}: expected {count} embeddings, got shape {embeddings.shape}"
@@ -82,6 +88,16 @@ class SessionRuntime:
                 "use another runtime or precision"
             )
         return embeddings
+
+    def _run(
+        self, silhouettes_NTHW: NDArray[np.floating[Any]], lengths_N: NDArray[np.int64]
+    ) -> NDArray[np.floating[Any]]:
+        feeds: dict[str, NDArray[Any]] = {
+            SILHOUETTES: silhouettes_NTHW.astype(np.float32, copy=False)
+        }
+        if self.takes_padding:
+            feeds[LENGTHS] = lengths_N
+        return self._session.run(feeds)[EMBEDDINGS]
 
     def close(self) -> None:
         """Close the session."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gait.errors import DeviceLost, OutOfMemory, RuntimeFailed, RuntimeUnavailable
 from gait.model.folded import FoldedGait
+from gait.runtimes.batching import FRAMES_A_CALL, parts
 from gait.runtimes.failures import translated
 from gait.runtimes.runtime import Precision, RuntimeName
 from gait.runtimes.torch_graphs import CudaLane, RecordedPasses
@@ -113,6 +114,20 @@ class TorchRuntime:
             if lengths_N is None:
                 lengths_N = np.full(len(silhouettes_NTHW), silhouettes_NTHW.shape[1], np.int64)
             return self._passes.run(silhouettes_NTHW, lengths_N, self._forward)
+        count, num_frames = silhouettes_NTHW.shape[:2]
+        at_once = FRAMES_A_CALL["cpu"] if self._device.type == "cpu" else count * num_frames
+        return np.concatenate(
+            [
+                self._forward_host(
+                    silhouettes_NTHW[part], None if lengths_N is None else lengths_N[part]
+                )
+                for part in parts(count, num_frames, at_once)
+            ]
+        )
+
+    def _forward_host(
+        self, silhouettes_NTHW: NDArray[np.floating[Any]], lengths_N: NDArray[np.int64] | None
+    ) -> NDArray[np.floating[Any]]:
         silhouettes = torch.from_numpy(silhouettes_NTHW).to(self._device)
         lengths = None if lengths_N is None else torch.from_numpy(lengths_N).to(self._device)
         embeddings: NDArray[np.floating[Any]] = self._forward(silhouettes, lengths).cpu().numpy()

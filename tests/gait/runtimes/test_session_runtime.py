@@ -63,6 +63,16 @@ def test_a_session_with_lengths_is_told_them_always() -> None:
     assert session.feeds["lengths"].dtype == np.int64
 
 
+def test_a_session_is_given_no_more_frames_at_once_than_it_should_be() -> None:
+    session = MeanSession("silhouettes")
+    runtime = SessionRuntime(
+        session, name="openvino", precision="float32", has_lengths=False, most_frames=12
+    )
+    assert runtime.run(silhouettes(5), None).shape == (5, 256, 16)
+    assert len(session.feeds["silhouettes"]) == 1  # of 2, 2 and 1 sequences of 5 frames
+    assert runtime.run(np.zeros((1, 50, 64, 44), np.float32), None).shape == (1, 256, 16)
+
+
 @pytest.mark.parametrize("answer", [np.nan, np.inf])
 def test_answers_that_are_no_numbers_are_an_error(answer: float) -> None:
     session = MeanSession("silhouettes", answer=answer)

@@ -79,11 +79,19 @@ def _stored(folder: ResultsFolder, sightings: Iterable[Sighting]) -> list[Trackl
             continue
         uid = sighting.tracklets[len(sighting.tracklets) // 2]
         try:
-            path = folder.stream(sighting.stream).tracklet(sighting.track_id, _first_frame(uid))
-            found.append(read_tracklet(path).tracklet)
+            tracklet = _read(folder, sighting, uid)
+            if tracklet.offset:  # the first of a walk is a whole window, this may be one silhouette
+                first = _read(folder, sighting, sighting.tracklets[0])
+                tracklet = max(tracklet, first, key=len)
+            found.append(tracklet)
         except (OutputError, OSError, ValueError) as error:
             logger.warning("tracklet %s is left out of the report: %s", uid, error)
     return found
+
+
+def _read(folder: ResultsFolder, sighting: Sighting, uid: str) -> Tracklet:
+    path = folder.stream(sighting.stream).tracklet(sighting.track_id, _first_frame(uid))
+    return read_tracklet(path).tracklet
 
 
 def _first_frame(uid: str) -> int:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,15 @@ def test_both_walks_are_shown_as_pictures_inside_the_page(two_cameras: Page) -> 
     assert all(src.startswith("data:image/png;base64,") for src in pictures)
     assert "hall gait energy image, mean of 30 silhouettes" in two_cameras.text
     assert "yard gait energy image, mean of 30 silhouettes" in two_cameras.text
+
+
+def test_a_walk_that_grew_is_shown_by_its_first_and_longest_tracklet(
+    folder: ResultsFolder, run_record: Make, stream_report: Make, sighting: Make, tracklet: Make
+) -> None:
+    walk = [tracklet(), replace(tracklet(first=33, length=2), offset=30)]
+    seen = replace(sighting("person-001"), tracklets=tuple(each.uid for each in walk))
+    page = build(folder, run_record(stream_report(folder)), [seen], *walk)
+    assert "mean of 30 silhouettes" in page.text
 
 
 def test_where_the_truth_is_known_the_page_says_who_is_right(

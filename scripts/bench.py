@@ -6,11 +6,8 @@ Ratios are taken in pairs within one run, since machines are shared and noisy.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -23,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from gait.runtimes.machine import describe_machine
 from pipeline.config import PipelineConfig
 from pipeline.file_run import FileRun
 from pipeline.sources.inputs import sample_path
@@ -115,29 +113,6 @@ def stage_table(measured: Measured) -> list[str]:
     return lines
 
 
-def machine() -> str:
-    """Describe the machine in one line."""
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    ).stdout.strip()
-    return (
-        f"{cpu}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, "
-        f"Python {platform.python_version()}, commit {commit or 'unknown'}"
-    )
-
-
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -188,7 +163,7 @@ def report(
         "Written by `make bench`; do not edit by hand.",
         "",
         f"* When: {datetime.now(UTC):%Y-%m-%d}",
-        f"* Machine: {machine()}",
+        f"* Machine: {describe_machine(root=ROOT)}",
         "* Clip: the sample, 768x576, 10 fps, 200 frames, "
         f"{perception[0].people_in_view:.1f} people followed in a frame on average",
         "* Configuration: the default (bundled detector and segmenter, ByteTrack, TrackletGait "

@@ -10,10 +10,8 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
-import platform
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -37,6 +35,7 @@ from gait.data.pack import write_pack
 from gait.data.sampling import IdentitySampler, RandomTrackletConfig
 from gait.model.blocks import FrameConv, TemporalConv
 from gait.model.trackletgait import VARIANTS, TrackletGait
+from gait.runtimes.machine import describe_machine
 from gait.training.batches import Batch, BatchReader, open_sides
 from gait.training.config import TrainingConfig
 from gait.training.processes import Processes
@@ -327,30 +326,6 @@ def report(rows: list[str], projection: list[str], options: argparse.Namespace, 
     )
 
 
-def machine(device: torch.device) -> str:
-    """Describe the machine in one line."""
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    ).stdout.strip()
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "no accelerator"
-    return (
-        f"{cpu}, {os.cpu_count()} cores, torch threads: {torch.get_num_threads()}, {name}, "
-        f"torch {torch.__version__}, commit {commit or 'unknown'}"
-    )
-
-
 def parse() -> argparse.Namespace:
     """Return the options; sizes fit the device."""
     on_gpu = torch.cuda.is_available()
@@ -392,7 +367,9 @@ def main() -> None:
             medians[variant] = statistics.median(pair.ours_s for pair in pairs)
             frames = options.step_ids * options.per_id * options.step_frames
             rows += step_lines(variant, pairs, losses, frames, peak)
-    text = report(rows, _projection(medians["standard"], options), options, machine(device))
+    machine = describe_machine(device=str(device), packages=["torch"], root=ROOT)
+    machine += f", torch threads: {torch.get_num_threads()}"
+    text = report(rows, _projection(medians["standard"], options), options, machine)
     options.write.write_text(text)
     print(f"wrote {options.write}")
 

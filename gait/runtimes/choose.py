@@ -11,7 +11,7 @@ import hashlib
 import importlib.metadata
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -65,6 +65,7 @@ class Order:
         names: Who is asked, in turn.
         precision: What it is to compute in.
         threads: Cores it may use on a CPU; None leaves it to the runtime.
+        asked: Who was asked for by name.
     """
 
     model: TrackletGait
@@ -73,6 +74,7 @@ class Order:
     names: tuple[RuntimeName, ...]
     precision: Precision
     threads: int | None
+    asked: RuntimeName | None
 
 
 class Judged:
@@ -128,13 +130,13 @@ def choose(
         OutOfMemory: The network does not fit at all.
         DeviceLost: The device is gone.
     """
-    order = _order(model, device, runtime, precision, threads)
+    order = _without_absent(_order(model, device, runtime, precision, threads))
     if wait:
         return _first_that_serves(order, _go_on)
     ready = _ready(order)
     if ready is not None:
         return ready
-    must_pay = runtime == "auto" and order.device.type == "cpu"
+    must_pay = order.device.type == "cpu" and order.asked != order.names[0]
     return Meanwhile(
         _plain_torch(order),
         lambda on_step: _first_that_serves(order, on_step),
@@ -175,7 +177,24 @@ def _order(
     usual = ORDER[where.type]
     names = usual if runtime == "auto" else (runtime, *(each for each in usual if each != runtime))
     wanted = AUTO_PRECISION[where.type] if precision == "auto" else precision
-    return Order(model.eval(), model_hash(model), where, names, wanted, threads)
+    asked = None if runtime == "auto" else runtime
+    return Order(model.eval(), model_hash(model), where, names, wanted, threads, asked)
+
+
+def _without_absent(order: Order) -> Order:
+    """Return the order without those who cannot serve, which the log is told."""
+    able = []
+    for name in order.names:
+        problem = why_not(name, order.device, order.precision)
+        if problem is None:
+            able.append(name)
+        else:
+            _pass_over(name, order, problem)
+    return replace(order, names=tuple(able))
+
+
+def _pass_over(name: RuntimeName, order: Order, problem: object) -> None:
+    logger.warning("encoder: %s in %s does not serve: %s", name, order.precision, problem)
 
 
 def _first_that_serves(order: Order, on_step: OnStep) -> Runtime:
@@ -185,10 +204,18 @@ def _first_that_serves(order: Order, on_step: OnStep) -> Runtime:
             break
         on_step()
         try:
-            return _served(name, order, on_step)
+            return _named(_served(name, order, on_step), order)
         except (RuntimeUnavailable, RuntimeFailed, CheckpointError) as error:
-            logger.warning("encoder: %s in %s does not serve: %s", name, order.precision, error)
-    return _plain_torch(order)
+            _pass_over(name, order, error)
+    return _named(_plain_torch(order), order)
+
+
+def _named(runtime: Judged | TorchRuntime, order: Order) -> Runtime:
+    """Return a runtime whose description says what it stands in for."""
+    is_other = order.asked not in (None, runtime.name) or runtime.precision != order.precision
+    if is_other:
+        runtime.description += f" instead of {order.asked or 'a runtime'} in {order.precision}"
+    return runtime
 
 
 def _served(name: RuntimeName, order: Order, on_step: OnStep) -> Judged:
@@ -217,20 +244,13 @@ def _passed(candidate: Candidate, verdict: Verdict) -> Judged:
 
 
 def _ready(order: Order) -> Runtime | None:
-    """Return what serves without anything being built, or None.
-
-    Who is not available is passed over, as it will be when one has waited.
-    """
-    for name in order.names:
-        if _is_plain(name, order):
-            return _plain_torch(order)
-        if why_not(name, order.device, order.precision) is not None:
-            continue
-        try:
-            return _known_to_pass(name, order)
-        except (_NotReady, GaitError):
-            return None
-    return None
+    """Return what serves without anything being built, or None."""
+    if not order.names or _is_plain(order.names[0], order):
+        return _named(_plain_torch(order), order)
+    try:
+        return _named(_known_to_pass(order.names[0], order), order)
+    except (_NotReady, GaitError):
+        return None
 
 
 def _known_to_pass(name: RuntimeName, order: Order) -> Judged:
@@ -257,9 +277,6 @@ def _plain_torch(order: Order) -> TorchRuntime:
 
 
 def _open(name: RuntimeName, order: Order, on_step: OnStep) -> Candidate:
-    problem = why_not(name, order.device, order.precision)
-    if problem is not None:
-        raise RuntimeUnavailable(problem)
     device = str(order.device)
     if name == "torch":
         runtime = TorchRuntime(

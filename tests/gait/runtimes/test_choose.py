@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from gait.runtimes.choose import Order
 from gait.runtimes.meanwhile import Meanwhile, OnStep
 from gait.runtimes.parity import Candidate
 from gait.runtimes.reference import reference_tracklets
-from gait.runtimes.runtime import Precision, RuntimeName
+from gait.runtimes.runtime import Precision, Runtime, RuntimeName
 from gait.runtimes.torch_runtime import TorchRuntime
 
 TINY = TrackletGaitConfig(
@@ -92,6 +93,12 @@ def vendors(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Vendors:
     return install
 
 
+@contextlib.contextmanager
+def choose_at_once(model: TrackletGait, **options: Any) -> Iterator[Runtime]:
+    with contextlib.closing(choose.choose(model, device="cpu", wait=False, **options)) as runtime:
+        yield runtime
+
+
 def test_the_first_that_passes_serves_and_says_how_it_did(
     model: TrackletGait, vendors: Vendors
 ) -> None:
@@ -124,6 +131,15 @@ def test_a_named_runtime_that_cannot_serve_gives_way_to_the_usual_ones(
     runtime = choose.choose(model, device="cpu", runtime="openvino")
     assert runtime.name == "onnxruntime"
     assert f"openvino in float32 does not serve: {error}" in caplog.text
+    assert runtime.description.endswith(" instead of openvino in float32")
+
+
+def test_what_is_not_here_is_passed_over_with_the_reason_once(
+    model: TrackletGait, own_cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with choose_at_once(model, runtime="tensorrt") as runtime:
+        assert runtime.name == "torch"
+        assert caplog.text.count("tensorrt in float32 does not serve: tensorrt: needs a GPU") == 1
 
 
 def test_a_mistake_of_ours_is_no_reason_to_pass_a_runtime_over(
@@ -141,6 +157,7 @@ def test_torch_in_float32_serves_when_nobody_computes_in_the_precision(
     monkeypatch.setattr(choose.torch_runtime, "_cpu_computes", lambda precision: False)
     runtime = choose.choose(model, device="cpu", precision="bfloat16")
     assert (runtime.name, runtime.precision) == ("torch", "float32")
+    assert runtime.description.endswith(" instead of a runtime in bfloat16")
     assert "onnxruntime: expected float32, float16, int8, got bfloat16" in caplog.text
     assert "this CPU does not compute in bfloat16" in caplog.text
 

@@ -31,6 +31,7 @@ _PRECISION_COLOURS = {
     "float16": "#009e73",
     "int8": "#cc79a7",
 }
+_WHOLE_FROM = 100  # frames a second, from where on nobody reads digits behind the point
 _BASELINE_COLOUR = "#999999"
 
 
@@ -280,7 +281,9 @@ def _speeds(axes: Axes, rows: Sequence[Row], roofs: Mapping[str, float]) -> None
         if is_baseline:
             colour = _BASELINE_COLOUR
         bars = axes.barh(place, speed, color=colour, height=0.75)
-        label = f"{speed:.3g}" + (f"  ({row.speedup:.1f}x)" if row.speedup else "")
+        label = (f"{speed:.0f}" if speed >= _WHOLE_FROM else f"{speed:.3g}") + (
+            f"  ({row.speedup:.1f}x)" if row.speedup else ""
+        )
         for text in axes.bar_label(bars, [label], padding=3, fontsize=7):
             text.set(bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5}, zorder=4)
     for precision in dict.fromkeys(row.precision for row in rows):

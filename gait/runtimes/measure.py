@@ -4,8 +4,8 @@ bench = EncoderBench(contenders, shapes, ...)
 bench.run()                       # may be interrupted at any time
 bench.rows                        # what has been measured so far
 
-All take turns, round by round, with the fastest product of matrices of each precision, so that a
-busy machine disturbs all alike; ratios are taken within a round.
+All take turns at all shapes, round by round, with the fastest product of matrices of each
+precision, so that a busy machine disturbs all alike; ratios are taken within a round.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ from gait.runtimes.gemm import Kernel, KernelSpeed, fastest
 from gait.runtimes.memory import MemoryLedger
 from gait.runtimes.parity import Verdict
 from gait.runtimes.runtime import Precision, Runtime
-from gait.runtimes.turns import Clock, Times, Turns, median, pair_ratios
+from gait.runtimes.turns import Clock, Turns, median, pair_ratios
 
 ROUNDS = 5
 """Turns of everyone. More make the medians of ratios steadier, at the price of time where one call
@@ -137,6 +136,22 @@ class _Open:
 
 
 @dataclass(slots=True)
+class _Cell:
+    """A contender at a shape."""
+
+    one: _Open
+    shape: Shape
+    memory_mb: float | None = None
+
+    @property
+    def name(self) -> str:
+        return _cell_name(self.one.contender, self.shape)
+
+    def call(self, silhouettes: NDArray[np.float32]) -> Callable[[], object]:
+        return lambda: self.one.runtime.run(silhouettes, None)
+
+
+@dataclass(slots=True)
 class _Roof:
     """The fastest product of one precision, and how fast it was in every round so far."""
 
@@ -216,8 +231,7 @@ class EncoderBench:
                     self._kernels(precision), seconds=_KERNEL_SECONDS, clock=self._clock
                 )
                 self._roofs[precision] = _Roof(kernel, tuple(tried))
-            for shape in self._shapes:
-                self._measure(opened, shape)
+            self._measure([_Cell(each, shape) for shape in self._shapes for each in opened])
 
     def _open(self, contender: Contender, stack: ExitStack) -> _Open | None:
         self._on_progress(f"opening {contender.name}")
@@ -233,45 +247,41 @@ class EncoderBench:
             return None
         return _Open(contender, runtime, memory, verdict)
 
-    def _measure(self, opened: Sequence[_Open], shape: Shape) -> None:
-        """Let all take turns at one shape, and add a row for each."""
-        silhouettes = _silhouettes(shape)
-        roofs = {p: roof.kernel for p, roof in self._roofs.items() if roof.kernel is not None}
-        calls: dict[str, Callable[[], object]] = {
-            each.contender.name: _call(each.runtime, silhouettes) for each in opened
+    def _measure(self, cells: Sequence[_Cell]) -> None:
+        """Let all take turns at all shapes, and add a row for each."""
+        products = {
+            _roof_name(precision): roof.kernel.run
+            for precision, roof in self._roofs.items()
+            if roof.kernel is not None
         }
-        products = {_roof_name(precision): kernel.run for precision, kernel in roofs.items()}
+        inputs = {shape: _silhouettes(shape) for shape in self._shapes}
+        calls = {cell.name: cell.call(inputs[cell.shape]) for cell in cells}
         turns = Turns({**calls, **products}, clock=self._clock)
-        memory = {}
-        for each in opened:
-            self._on_progress(f"[{shape.batch}, {shape.frames}] warming up {each.contender.name}")
-            with each.memory.watching():
-                turns.warm_up(each.contender.name)
-            memory[each.contender.name] = each.memory.peak_mb
         try:
-            self._on_progress(f"[{shape.batch}, {shape.frames}] measuring in turns")
-            turns.run(rounds=self._rounds, seconds=self._seconds, once=products)
+            for cell in cells:
+                self._on_progress(f"warming up {cell.name}")
+                with cell.one.memory.watching():
+                    turns.warm_up(cell.name)
+                cell.memory_mb = cell.one.memory.peak_mb
+            for number in range(self._rounds):
+                self._on_progress(f"measuring in turns, round {number + 1} of {self._rounds}")
+                turns.run(rounds=1, seconds=self._seconds / self._rounds, once=products)
         finally:
-            self._add_rows(opened, shape, turns, memory)
+            self._add_rows(cells, turns)
 
-    def _add_rows(
-        self,
-        opened: Sequence[_Open],
-        shape: Shape,
-        turns: Turns,
-        memory: dict[str, float | None],
-    ) -> None:
+    def _add_rows(self, cells: Sequence[_Cell], turns: Turns) -> None:
         for precision, roof in self._roofs.items():
             if roof.kernel is not None:
                 times = turns.times[_roof_name(precision)]
                 roof.gflops += [roof.kernel.flops / s / 1e9 for s in times.calls]
-        for each in opened:
-            name = each.contender.name
-            if turns.times[name].rounds or turns.times[name].problem:
-                self.rows.append(self._row(each, shape, turns, memory.get(name)))
+        self.rows += [
+            self._row(cell, turns)
+            for cell in cells
+            if turns.times[cell.name].rounds or turns.times[cell.name].problem
+        ]
 
-    def _row(self, one: _Open, shape: Shape, turns: Turns, memory_mb: float | None) -> Row:
-        times = turns.times[one.contender.name]
+    def _row(self, cell: _Cell, turns: Turns) -> Row:
+        times, one, shape = turns.times[cell.name], cell.one, cell.shape
         if not times.rounds:
             return _without_figures(one.contender, times.problem or "", shape)
         flops = shape.batch * self._flops(shape.frames)
@@ -289,25 +299,26 @@ class EncoderBench:
             p50_ms=1000 * median_s,
             p95_ms=1000 * times.percentile(95),
             gflops=flops / median_s / 1e9,
-            fraction_of_peak=self._fraction(one, flops, turns),
-            memory_mb=memory_mb,
+            fraction_of_peak=self._fraction(cell, flops, turns),
+            memory_mb=cell.memory_mb,
             parity=one.verdict.min_cosine if one.verdict else None,
             gate=_gate(one.verdict),
-            speedup=self._speedup(times, turns),
+            speedup=self._speedup(cell, turns),
         )
 
-    def _fraction(self, one: _Open, flops: float, turns: Turns) -> float | None:
-        precision = one.contender.precision
+    def _fraction(self, cell: _Cell, flops: float, turns: Turns) -> float | None:
+        precision = cell.one.contender.precision
         kernel = self._roofs[precision].kernel
         if kernel is None:
             return None
-        ratios = pair_ratios(turns.times[_roof_name(precision)], turns.times[one.contender.name])
+        ratios = pair_ratios(turns.times[_roof_name(precision)], turns.times[cell.name])
         return median([ratio * flops / kernel.flops for ratio in ratios])
 
-    def _speedup(self, times: Times, turns: Turns) -> float | None:
-        if self._baseline is None or self._baseline.name not in turns.times:
+    def _speedup(self, cell: _Cell, turns: Turns) -> float | None:
+        if self._baseline is None:
             return None
-        return median(pair_ratios(turns.times[self._baseline.name], times))
+        slow = turns.times.get(_cell_name(self._baseline, cell.shape))
+        return None if slow is None else median(pair_ratios(slow, turns.times[cell.name]))
 
 
 def _gate(verdict: Verdict | None) -> str | None:
@@ -322,6 +333,10 @@ def _without_figures(contender: Contender, problem: str, shape: Shape | None = N
     return Row(contender.runtime, contender.precision, batch, frames, problem=problem)
 
 
+def _cell_name(contender: Contender, shape: Shape) -> str:
+    return f"{contender.name} at [{shape.batch}, {shape.frames}]"
+
+
 def _roof_name(precision: Precision) -> str:
     return f"product in {precision}"
 
@@ -331,7 +346,3 @@ def _silhouettes(shape: Shape) -> NDArray[np.float32]:
     rng = np.random.default_rng(0)
     size = (shape.batch, shape.frames, *_SIZE)
     return rng.integers(0, 2, size, dtype=np.uint8).astype(np.float32)
-
-
-def _call(runtime: Runtime, silhouettes: NDArray[Any]) -> Callable[[], object]:
-    return lambda: runtime.run(silhouettes, None)

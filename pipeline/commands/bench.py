@@ -23,7 +23,7 @@ app = typer.Typer(help="Measure how fast this machine is.", no_args_is_help=True
 STDOUT = Path("-")
 EXIT_INTERRUPTED = 130
 _MOST_FRAMES = 720
-_MOST_SEQUENCES = 4096
+_MOST_SEQUENCES = 512
 
 
 class RuntimeChoice(StrEnum):

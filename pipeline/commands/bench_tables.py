@@ -48,7 +48,8 @@ def problems(report: BenchReport) -> list[str]:
     for row in report.rows:
         where = "" if row.batch is None else f" at [{row.batch}, {row.frames}]"
         if row.problem is not None:
-            found.append(f"{row.runtime} {row.precision}{where}: {row.problem}")
+            why = row.problem.removeprefix(f"{row.runtime}: ")
+            found.append(f"{row.runtime} {row.precision}{where}: {why}")
     refused = {
         f"{row.runtime} {row.precision} would not serve: {row.gate}"
         for row in report.rows
@@ -61,13 +62,12 @@ def peak_line(peak: Peak) -> str:
     """Return the roof of one precision and what gave it."""
     if peak.gflops is None:
         return f"{peak.precision}: no product of matrices was timed"
-    others = ", ".join(
-        f"{each.name} {each.gflops:.0f}"
-        for each in peak.candidates
-        if each.name != peak.kernel and each.gflops is not None
+    best = ", ".join(
+        f"{each.name} {each.gflops:.0f}" for each in peak.candidates if each.gflops is not None
     )
-    return f"{peak.precision}: {peak.gflops:.0f} GFLOP/s by {peak.kernel}" + (
-        f" (at their best: {others})" if others else ""
+    return (
+        f"{peak.precision}: {peak.gflops:.0f} GFLOP/s by {peak.kernel}, median of the run "
+        f"(tried before it, at their best: {best})"
     )
 
 
@@ -113,7 +113,7 @@ def _table(report: BenchReport) -> Table:
     for row in report.rows:
         if row.frames_per_s is None:
             continue
-        if last not in (None, (row.batch, row.frames)):
+        if last not in (None, (row.batch, row.frames)):  # one shape after another
             table.add_row()
         last = (row.batch, row.frames)
         cells = encoder_cells(row)

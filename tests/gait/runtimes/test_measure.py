@@ -217,12 +217,12 @@ def test_a_runtime_that_fails_at_the_gate_is_not_measured() -> None:
 
 def test_an_interruption_leaves_what_was_measured_and_closes_what_was_opened() -> None:
     clock = Clock()
-    left = 20  # warmed up and 15 calls at the first shape, warmed up and 2 calls at the second
+    left = 2 + 5 + 3  # warmed up at two shapes, a round of both, half of the next
 
     def work(seconds: float) -> None:
         nonlocal left
         left -= 1
-        if not left:
+        if left < 0:
             raise KeyboardInterrupt
         clock.work(seconds)
 
@@ -230,9 +230,27 @@ def test_an_interruption_leaves_what_was_measured_and_closes_what_was_opened() -
     measured = bench(clock, contender("a", runtime), shapes=[Shape(1, 10), Shape(2, 10)], rounds=5)
     with pytest.raises(KeyboardInterrupt):
         measured.run()
-    assert figures(measured)["a", 1].calls == 15
+    assert figures(measured)["a", 1].calls == 6
     assert figures(measured)["a", 2].calls == 2
     assert runtime.is_closed
+
+
+def test_shapes_take_turns_too() -> None:
+    clock, seen = Clock(), []
+
+    class Watched(FakeRuntime):
+        def run(self, silhouettes_NTHW: Any, lengths_N: Any) -> NDArray[np.floating[Any]]:
+            seen.append(len(silhouettes_NTHW))
+            return super().run(silhouettes_NTHW, lengths_N)
+
+    measured = bench(
+        clock,
+        contender("a", Watched(clock.work, 0.1)),
+        shapes=[Shape(1, 10), Shape(4, 10)],
+        rounds=3,
+    )
+    measured.run()
+    assert seen == [1, 4] * 4  # warmed up, and three rounds
 
 
 def test_the_fastest_product_is_the_roof_and_those_that_fail_are_named() -> None:

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from gait.model.checkpoint import save_checkpoint
 from gait.model.trackletgait import TrackletGait, TrackletGaitConfig
-from gait.runtimes.measure import EncoderBench
+from gait.runtimes.turns import Turns
 from pipeline.commands.bench import app
 
 TINY = TrackletGaitConfig(
@@ -108,20 +109,21 @@ def test_the_table_the_file_and_the_plot_are_made(weights: Path, tmp_path: Path)
 def test_a_stop_prints_what_was_measured_and_exits_with_130(
     weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure, shapes = EncoderBench._measure, []
+    run_turns, rounds = Turns.run, []
 
-    def stop_at_the_second(self: EncoderBench, opened: object, shape: object) -> None:
-        shapes.append(shape)
-        if len(shapes) == 2:
+    def stop_in_the_third(self: Turns, **options: Any) -> None:
+        rounds.append(options)
+        if len(rounds) == 3:  # the first are of the products of matrices
             raise KeyboardInterrupt
-        measure(self, opened, shape)  # type: ignore[arg-type]
+        run_turns(self, **options)
 
-    monkeypatch.setattr(EncoderBench, "_measure", stop_at_the_second)
+    monkeypatch.setattr(Turns, "run", stop_in_the_third)
     result = run("encoder", weights, *SMALL, *TORCH, "--json", "-")
     assert result.exit_code == 130
     found = json.loads(result.stdout)
     assert found["interrupted"] is True
-    assert {row["batch"] for row in found["rows"]} == {1}
+    assert {row["batch"] for row in found["rows"]} == {1, 2}
+    assert all(row["frames_per_s"] > 0 for row in found["rows"])
 
 
 def test_a_random_network_needs_no_weights() -> None:

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 Forward = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 _WARM_UPS = 3  # what torch's guide does before it records: autotuning and allocation are over then
-_MOST_FRAMES = 4096  # of a recording: its memory is kept
+_MOST_FRAMES = 2048  # of a recording: its memory is kept, about 5 MB a frame in float32
 _MOST_SEEN = 1024
 
 
@@ -122,7 +122,8 @@ class RecordedPasses:
         Args:
             lane: Where to run.
             most: Recordings kept, those used last. More serve more shapes at full speed, at the
-                price of about 4 MB a frame of each (standard, float16: half of it).
+                price of memory for what goes in and out (22 KB a frame); what a pass needs in
+                between, all share.
         """
         self._lane = lane
         self._most = most
@@ -191,6 +192,9 @@ class RecordedPasses:
         lengths = torch.full((shape[0],), shape[1], device=self._lane.device)
         try:
             result, replay = self._lane.record(lambda: forward(silhouettes, lengths))
+        except torch.OutOfMemoryError:
+            self._recordings.clear()  # the caller comes again with less
+            raise
         except RuntimeError as error:
             # The pass itself may still work, and says what is wrong if it does not.
             logger.warning("encoder: cannot record CUDA graphs (%s); running without", error)

@@ -82,7 +82,7 @@ class TorchRuntime:
             torch.set_num_threads(threads)
         self.precision = precision
         self.takes_padding = self._device.type == "cuda"
-        how = ", compiled" if compiled else ""
+        how = " (compiled)" if compiled else ""
         self.description = f"{precision} by torch {torch.__version__} on {self._device}{how}"
         with failures_in_words(self.description):
             network = _rounded(model, precision).to(self._device)
@@ -150,7 +150,7 @@ class TorchRuntime:
             if isinstance(failure, DeviceLost):
                 raise failure from error
             logger.warning("encoder: %s; it runs uncompiled", failure)
-            self.description = self.description.replace(", compiled", ", uncompiled")
+            self.description = self.description.replace("(compiled)", "(uncompiled)")
             return network
         logger.info("encoder: compiled in %.0f s", time.monotonic() - start)
         return compiled

@@ -120,7 +120,7 @@ def test_what_cannot_be_compiled_runs_as_it_is_and_says_so(
     monkeypatch.setattr(torch, "compile", lambda network, dynamic: no_compiler)
     runtime = TorchRuntime(fold(tiny()), compiled=True)
     assert "no compiler found" in caplog.text
-    assert runtime.description.endswith("uncompiled")
+    assert runtime.description.endswith("(uncompiled)")
     expected = TorchRuntime(fold(tiny())).run(walks(1, 3), None)
     np.testing.assert_array_equal(runtime.run(walks(1, 3), None), expected)
 
@@ -130,16 +130,16 @@ class HostLane:
 
     device = torch.device("cpu")
 
-    def __init__(self, *, fails: bool = False) -> None:
-        self.fails = fails
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         yield
 
     def record(self, step: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, Callable[[], None]]:
-        if self.fails:
-            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+        if self.error is not None:
+            raise self.error
         result = step().clone()
 
         def replay() -> None:
@@ -187,11 +187,27 @@ def test_a_shape_is_recorded_when_it_comes_again_and_few_are_kept(folded: Folded
 def test_what_cannot_be_recorded_runs_all_the_same(
     folded: FoldedGait, caplog: pytest.LogCaptureFixture
 ) -> None:
-    passes = RecordedPasses(HostLane(fails=True))
+    error = RuntimeError("CUDA error: operation not permitted when stream is capturing")
+    passes = RecordedPasses(HostLane(error))
     results = [run(passes, folded, walks(1, 4), 4) for _ in range(3)]
     assert passes.num_recordings == 0
     assert caplog.text.count("cannot record CUDA graphs") == 1
     np.testing.assert_array_equal(results[0], results[2])
+
+
+def test_too_little_memory_to_record_is_told_and_tried_again_with_less(folded: FoldedGait) -> None:
+    lane = HostLane()
+    passes = RecordedPasses(lane)
+    for _ in range(2):
+        run(passes, folded, walks(1, 4), 4)
+    lane.error = torch.OutOfMemoryError("CUDA out of memory")
+    run(passes, folded, walks(4, 4), 4, 4, 4, 4)
+    with pytest.raises(torch.OutOfMemoryError):
+        run(passes, folded, walks(4, 4), 4, 4, 4, 4)
+    assert passes.num_recordings == 0
+    lane.error = None
+    run(passes, folded, walks(1, 4), 4)
+    assert passes.num_recordings == 1
 
 
 @pytest.mark.gpu

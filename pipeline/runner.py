@@ -100,11 +100,10 @@ class Pipeline:
         self._interrupted.set()
 
     def close(self) -> None:
-        """Close the encoder and the gallery."""
-        try:
-            self.encoder.close()
-        finally:
-            self.gallery.close()
+        """Close the models and the gallery."""
+        with ExitStack() as each:  # also when one of them fails to
+            for stage in (self.gallery, self.encoder, self.segmenter, self.detector):
+                each.callback(stage.close)
 
     def _perceive(
         self, batches: Iterable[Batch], witness: Witness, threads: ExitStack

@@ -70,6 +70,12 @@ def export(
             "*.pkl, or a packed file) instead of the tracklets that come with the package."
         ),
     ] = None,
+    symmetric: Annotated[
+        bool,
+        typer.Option(
+            "--symmetric", help="For int8: as TensorRT takes it; CPUs gain nothing by such a file."
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT.onnx if it exists.")] = False,
 ) -> None:
     """Write a network as an ONNX file that any runtime reads.
@@ -77,7 +83,8 @@ def export(
     The file is compared with torch on real silhouettes first, and written only if it agrees.
     Exit code 0: written, 1: failed, 2: wrong usage.
     """
-    _check_usage(out, precision, calibrate, force=force)
+    _check_usage(out, force=force)
+    _check_int8(precision, {"--calibrate": calibrate is not None, "--symmetric": symmetric})
     from gait.export import export as export_network
     from gait.model.checkpoint import load_checkpoint
 
@@ -86,6 +93,7 @@ def export(
         loaded.model,
         precision=precision.value,
         has_lengths=lengths,
+        symmetric=symmetric,
         calibration=() if calibrate is None else _calibration(calibrate),
         metadata=_provenance(weights, loaded),
     )
@@ -93,18 +101,19 @@ def export(
     _print(exported, out, Console(highlight=False))
 
 
-def _check_usage(
-    out: Path, precision: PrecisionName, calibrate: Path | None, *, force: bool
-) -> None:
+def _check_usage(out: Path, *, force: bool) -> None:
     """Refuse before any work what cannot end well."""
     if out.is_dir():
         raise typer.BadParameter(f"expected a file, got the folder {out}", param_hint="OUT.onnx")
     if out.exists() and not force:
         raise typer.BadParameter(f"{out} exists; give --force to replace it", param_hint="OUT.onnx")
-    if calibrate is not None and precision is not PrecisionName.INT8:
-        raise typer.BadParameter(
-            f"only int8 is calibrated, not {precision}", param_hint="--calibrate"
-        )
+
+
+def _check_int8(precision: PrecisionName, given: dict[str, bool]) -> None:
+    """Refuse options that mean nothing in the other precisions."""
+    for option, is_given in given.items():
+        if is_given and precision is not PrecisionName.INT8:
+            raise typer.BadParameter(f"only for int8, not {precision}", param_hint=option)
 
 
 def _provenance(weights: str, loaded: Checkpoint) -> dict[str, str]:

@@ -36,6 +36,10 @@ class Detector(Protocol):
         """Return the people in each frame, in the frames' order."""
         ...
 
+    def close(self) -> None:
+        """Give back the model; the detector cannot be used afterwards."""
+        ...
+
 
 class YoloConfig(StrictModel):
     """A YOLO model, or the bundled SSDLite in the same layout.

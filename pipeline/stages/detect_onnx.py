@@ -92,6 +92,10 @@ class OnnxDetector:
         self._session = _open(path, config, {input_name: _profile(self._imgsz, self._batch)})
         self.description = f"{self._session.description}, {self._imgsz} px"
 
+    def close(self) -> None:
+        """Give back the model; the detector cannot be used afterwards."""
+        self._session.close()
+
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the people in each frame, in the frames' order.
 

@@ -51,6 +51,10 @@ class TiledDetector:
         self.description = f"{detector.description}, in {tiles} tiles"
         self.model_hash: str | None = detector.model_hash
 
+    def close(self) -> None:
+        """Give back the model; the detector cannot be used afterwards."""
+        self._detector.close()
+
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the people in each frame, in the frames' order."""
         plans = [plan_tiles(frame.hw, self._tiles) for frame in frames]

@@ -69,6 +69,9 @@ class UltralyticsDetector:
         self.model_hash: str | None = sha256_of(path)
         self.description = f"{path.name} by ultralytics {ultralytics.__version__} on {self._device}"
 
+    def close(self) -> None:
+        """Nothing is held that Python would not give back."""
+
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the people in each frame, in the frames' order.
 

@@ -54,6 +54,9 @@ class ReplayDetector:
         if is_for_all:
             self._recording("")
 
+    def close(self) -> None:
+        """Nothing is held that Python would not give back."""
+
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the recorded boxes of each frame, by its index.
 

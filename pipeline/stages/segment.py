@@ -37,6 +37,10 @@ class Segmenter(Protocol):
         """Return one mask per track of each frame; None where nothing trustworthy was found."""
         ...
 
+    def close(self) -> None:
+        """Give back the model; the segmenter cannot be used afterwards."""
+        ...
+
 
 class PoseConfig(StrictModel):
     """The bundled person-mask network, once per box. About 7.5 ms a person on one core.
@@ -151,6 +155,9 @@ class DetectorMasks:
 
     description = "masks of the detector"
     model_hash: str | None = None
+
+    def close(self) -> None:
+        """Nothing is held that Python would not give back."""
 
     def segment(
         self, frames: Sequence[Frame], tracks: Sequence[Tracks]

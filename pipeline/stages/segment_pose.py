@@ -64,6 +64,10 @@ class PoseSegmenter:
         """File, runtime and device, which may have changed when a GPU was lost."""
         return self._network.description
 
+    def close(self) -> None:
+        """Give back the network; the segmenter cannot be used afterwards."""
+        self._network.close()
+
     def segment(
         self, frames: Sequence[Frame], tracks: Sequence[Tracks]
     ) -> list[tuple[Mask | None, ...]]:
@@ -191,6 +195,9 @@ class _Network:
         self._session = _open(path, backend, device, threads)
         _check(path, self._session)
         self._most = _LARGEST_BATCH
+
+    def close(self) -> None:
+        self._session.close()
 
     @property
     def description(self) -> str:

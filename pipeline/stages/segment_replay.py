@@ -57,6 +57,9 @@ class ReplaySegmenter:
         self.description = f"masks replayed from {Path(file).name}"
         self._recordings: dict[str, dict[int, list[RecordedMask]]] = {}
 
+    def close(self) -> None:
+        """Nothing is held that Python would not give back."""
+
     def segment(
         self, frames: Sequence[Frame], tracks: Sequence[Tracks]
     ) -> list[tuple[Mask | None, ...]]:

@@ -61,6 +61,9 @@ class SamSegmenter:
             sam, guards=guards, device=_device(device), name=name, model_hash=sha256_of(path)
         )
 
+    def close(self) -> None:
+        """Nothing is held that Python would not give back."""
+
     def segment(
         self, frames: Sequence[Frame], tracks: Sequence[Tracks]
     ) -> list[tuple[Mask | None, ...]]:

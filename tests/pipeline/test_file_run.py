@@ -22,6 +22,9 @@ class FailingDetector:
 
     description, model_hash = "fails on frame 3", None
 
+    def close(self):
+        pass
+
     def detect(self, frames):
         if any(frame.index == 3 for frame in frames):
             raise RuntimeError("detector failed on frame 3")
@@ -32,6 +35,9 @@ class FailingSegmenter:
     """Fails at once."""
 
     description, model_hash = "fails", None
+
+    def close(self):
+        pass
 
     def segment(self, frames, tracks):
         raise RuntimeError("segmenter failed")

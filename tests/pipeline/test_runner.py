@@ -19,6 +19,9 @@ class TwoPeople:
 
     description, model_hash = "two people", None
 
+    def close(self):
+        pass
+
     def detect(self, frames):
         return [self._in(frame.index) for frame in frames]
 
@@ -31,6 +34,9 @@ class Walkers:
     """Cuts out figures whose legs swing, differently for each place."""
 
     description, model_hash = "walkers", None
+
+    def close(self):
+        pass
 
     def segment(self, frames, tracks):
         return [

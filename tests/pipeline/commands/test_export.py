@@ -74,7 +74,8 @@ def test_a_file_is_replaced_only_if_told(weights: Path, tmp_path: Path) -> None:
     ("options", "said"),
     [
         (["--precision", "int9"], "int9"),
-        (["--calibrate", "data"], "only int8"),
+        (["--calibrate", "data"], "only for int8"),
+        (["--symmetric"], "only for int8"),
     ],
 )
 def test_wrong_usage_is_said_before_any_work(options: list[str], said: str, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 READY  := $(VENV)/.ready
-.PHONY: help setup setup-tensorrt demo test test-all check fix bench bench-train eval-real eval-cross ablations clean
+.PHONY: help setup setup-tensorrt demo test test-all check fix bench bench-encoder bench-train eval-real eval-cross ablations clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,7 +39,7 @@ demo: $(READY)  ## run the main job on the sample clips and say where the result
 test: $(READY)  ## the default tests: no GPU, server or browser needed
 	$(BIN)/python -m pytest -q
 
-test-all: $(READY)  ## everything but GPU tests (needs Chromium)
+test-all: setup-tensorrt  ## everything but GPU tests (needs Chromium and an RTSP server: see .ci/run)
 	$(BIN)/python -m pytest -q -m "not gpu"
 
 check: $(READY)  ## formatting, lint, types, import directions
@@ -54,6 +54,9 @@ fix: $(READY)  ## let ruff repair what it can
 
 bench: $(READY)  ## measure, and rewrite docs/benchmarks.md
 	$(BIN)/python scripts/bench.py
+
+bench-encoder: $(READY)  ## measure every runtime of the encoder, and rewrite its page
+	$(BIN)/python scripts/bench_encoder.py
 
 bench-train: $(READY)  ## measure training against the naive way, and rewrite its page
 	$(BIN)/python scripts/bench_train.py

@@ -35,7 +35,7 @@ class EncoderConfig(StrictModel):
         device: "auto", "cpu" or "cuda:N".
         runtime: What runs the network. "auto" takes on a CPU onnxruntime, else torch; on a GPU
             tensorrt, else torch compiled, else onnxruntime. A name asks that one first; the others
-            follow. None serves before it has reproduced torch in float32 on this machine.
+            follow. Nothing serves before it has reproduced torch in float32 on this machine.
         precision: What the network computes in. "auto" is float32 on a CPU and float16 on a GPU.
             Halves are faster where the device computes in them, and int8 is faster still, at the
             price of digits: of cosines to float32 of 0.999 at the least.

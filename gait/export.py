@@ -29,6 +29,7 @@ from gait.export_check import SMALLEST_COSINE, Check, compared
 from gait.model.checkpoint import model_hash
 from gait.model.folded import FoldedGait, fold
 from gait.model.trackletgait import TrackletGait
+from gait.runtimes.quantise import quantise
 from gait.runtimes.reference import calibration_tracklets
 from gait.runtimes.runtime import Precision
 from gait.tracklet import SILHOUETTE_HW
@@ -71,6 +72,7 @@ def onnx_bytes(
     *,
     precision: Precision = "float32",
     has_lengths: bool = False,
+    symmetric: bool = False,
     calibration: Sequence[NDArray[np.uint8]] = (),
     metadata: Mapping[str, str] | None = None,
     checked: bool = True,
@@ -80,6 +82,7 @@ def onnx_bytes(
         model,
         precision=precision,
         has_lengths=has_lengths,
+        symmetric=symmetric,
         calibration=calibration,
         metadata=metadata,
         checked=checked,
@@ -92,6 +95,7 @@ def export_onnx(
     *,
     precision: Precision = "float32",
     has_lengths: bool = False,
+    symmetric: bool = False,
     calibration: Sequence[NDArray[np.uint8]] = (),
     metadata: Mapping[str, str] | None = None,
     checked: bool = True,
@@ -108,6 +112,7 @@ def export_onnx(
         model,
         precision=precision,
         has_lengths=has_lengths,
+        symmetric=symmetric,
         calibration=calibration,
         metadata=metadata,
         checked=checked,
@@ -120,6 +125,7 @@ def export(
     *,
     precision: Precision = "float32",
     has_lengths: bool = False,
+    symmetric: bool = False,
     calibration: Sequence[NDArray[np.uint8]] = (),
     metadata: Mapping[str, str] | None = None,
     checked: bool = True,
@@ -132,6 +138,7 @@ def export(
             runs bfloat16: there the check is of the rounded weights, the sums are in float32.
         has_lengths: Give the file a second input that says where each sequence ends, so that
             sequences of different lengths may share a call.
+        symmetric: For int8: as TensorRT takes it; CPUs gain nothing by such a file.
         calibration: For int8: real tracklets, each (T, 64, 44) uint8; those that come with the
             package if empty.
         metadata: More entries for the file, or other ones, by names without prefix. A folded
@@ -146,7 +153,12 @@ def export(
     """
     _check_precision(precision)
     served = _served(model)
-    graph = _graph(served, precision, has_lengths, calibration or calibration_tracklets())
+    if precision in _DTYPES:
+        served.round_to(_DTYPES[precision])
+    graph = _traced(served, has_lengths, _OPSETS.get(precision, _OPSET))
+    if precision == "int8":
+        tracklets = calibration or calibration_tracklets()
+        graph = _without_notes(quantise(graph, tracklets, symmetric=symmetric))
     checks = _checks(graph, model, precision, has_lengths) if checked else ()
     entries = _entries(model, precision, checks) | _unprefixed(metadata or {})
     graph.producer_name, graph.producer_version = "trackletgait", _version("trackletgait")
@@ -186,22 +198,6 @@ def _served(model: TrackletGait | FoldedGait) -> FoldedGait:
             "the training diverged: export an earlier checkpoint"
         )
     return folded
-
-
-def _graph(
-    served: FoldedGait,
-    precision: Precision,
-    has_lengths: bool,
-    calibration: Sequence[NDArray[np.uint8]],
-) -> onnx.ModelProto:
-    if precision in _DTYPES:
-        served.round_to(_DTYPES[precision])
-    graph = _traced(served, has_lengths, _OPSETS.get(precision, _OPSET))
-    if precision == "int8":
-        from gait.runtimes.quantise import quantise
-
-        return _without_notes(quantise(graph, calibration))
-    return graph
 
 
 def _traced(network: FoldedGait, has_lengths: bool, opset: int) -> onnx.ModelProto:

@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 
-from gait.errors import SilhouetteError
+from gait.errors import RuntimeFailed, SilhouetteError
 from gait.export import onnx_bytes
 from gait.model.trackletgait import TrackletGait, TrackletGaitConfig
 from gait.runtimes.quantise import quantise
@@ -63,6 +63,18 @@ def test_the_ranges_come_from_the_tracklets_and_lose_no_grey_level() -> None:
     assert input_scale(quantise(exact(), [pale, 5 * pale])) == pytest.approx(1 / 255)
 
 
+def test_a_symmetric_graph_has_no_zero_points_and_no_whole_biases_as_tensorrt_demands() -> None:
+    graph = quantise(exact(), calibration_tracklets()[:1], symmetric=True)
+    stored = initialisers(graph)
+    kinds = ("QuantizeLinear", "DequantizeLinear")
+    pairs = [node for node in graph.graph.node if node.op_type in kinds]
+    assert pairs
+    for node in pairs:
+        zero = stored[node.input[2]]
+        assert zero.data_type == onnx.TensorProto.INT8
+        assert not onnx.numpy_helper.to_array(zero).any()
+
+
 def test_the_given_graph_stays_as_it_is() -> None:
     before = exact().SerializeToString(deterministic=True)
     quantise(exact(), calibration_tracklets()[:1])
@@ -78,3 +90,11 @@ def test_calibration_without_silhouettes_is_refused(calibration: list[np.ndarray
 def test_calibration_with_other_pictures_is_refused() -> None:
     with pytest.raises(SilhouetteError):
         quantise(exact(), [np.zeros((2, 10, 10), np.uint8)])
+
+
+def test_what_onnx_runtime_cannot_run_is_said_in_our_words() -> None:
+    broken = onnx.ModelProto()
+    broken.CopyFrom(exact())
+    next(node for node in broken.graph.node if node.op_type == "Conv").op_type = "Konv"
+    with pytest.raises(RuntimeFailed, match="cannot calibrate the network"):
+        quantise(broken, calibration_tracklets()[:1])

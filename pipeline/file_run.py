@@ -311,7 +311,7 @@ class FileRun:
         folder = self.folder
         if folder is None:
             return
-        encoder = self.pipeline.encoder
+        encoder = self.pipeline.identity.encoder
         record = RunRecord(
             status=status,
             problem=problem,
@@ -339,10 +339,10 @@ class FileRun:
 
     def _models(self) -> Iterator[ModelFile]:
         stages: Mapping[str, object] = {
-            "detector": self.pipeline.detector,
-            "appearance": self.pipeline.appearance,
-            "segmenter": self.pipeline.segmenter,
-            "encoder": self.pipeline.encoder,
+            "detector": self.pipeline.perception.detector,
+            "appearance": self.pipeline.perception.appearance,
+            "segmenter": self.pipeline.perception.segmenter,
+            "encoder": self.pipeline.identity.encoder,
         }
         for role, stage in stages.items():
             if stage is not None:

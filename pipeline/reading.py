@@ -12,10 +12,9 @@ from typing import Protocol
 
 from pipeline.config import RuntimeConfig
 from pipeline.errors import SourceError
-from pipeline.runner import Batch
 from pipeline.sources.inputs import open_source
 from pipeline.sources.source import ReadConfig, Source
-from pipeline.values import Frame
+from pipeline.values import Batch, Frame
 
 logger = logging.getLogger(__name__)
 

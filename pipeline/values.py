@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,19 @@ class Frame:
     def hw(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.image.shape[0], self.image.shape[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Frames that go through the models together.
+
+    Attributes:
+        frames: Frames of any streams; those of one stream in time order.
+        ended: Streams that are over after these frames.
+    """
+
+    frames: Sequence[Frame]
+    ended: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ def _process(
         settings = load_config(config, overrides)
         bars = _Bars(console)
         run = FileRun(inputs, out=out, config=settings, command=sys.argv, on_progress=bars.update)
-    encoder = run.pipeline.encoder
+    encoder = run.pipeline.identity.encoder
     if encoder.is_trained:
         console.print(f"Encoder: {escape(encoder.description)}", soft_wrap=True, highlight=False)
     else:
@@ -267,7 +267,7 @@ def _print_end(run: FileRun, sightings: list[Sighting]) -> None:
         f"{_count(len(sightings) - brief, 'sighting', 'sightings')}; "
         f"{_count(brief, 'track was', 'tracks were')} too brief or too hidden to recognise."
     )
-    encoder = run.pipeline.encoder
+    encoder = run.pipeline.identity.encoder
     console.print(f"Encoder: {escape(encoder.description)}", soft_wrap=True)
     if run.folder is not None:
         console.print(f"Report:  {escape(str(run.folder.report))}", soft_wrap=True)

@@ -144,7 +144,7 @@ class _Perception(FileRun):
 
     def key(self, sha256: str) -> str:
         """Return a name for all that decides what is seen."""
-        models = [self.pipeline.detector, self.pipeline.segmenter]
+        models = [self.pipeline.perception.detector, self.pipeline.perception.segmenter]
         facts = {
             "format": _FORMAT,
             "video": sha256,

@@ -17,11 +17,10 @@ from pydantic import Field
 from gait.strict import StrictModel
 from pipeline.closing import Closing
 from pipeline.errors import ConfigError
-from pipeline.runner import Batch
 from pipeline.sources.address import Address
 from pipeline.sources.camera import Camera, CameraConfig
 from pipeline.sources.camera_state import CameraObserver, CameraState
-from pipeline.values import Frame
+from pipeline.values import Batch, Frame
 
 
 class BatchingConfig(StrictModel):

@@ -50,7 +50,7 @@ def test_a_stage_that_fails_ends_the_run_within_a_second_and_leaves_no_thread(
     tmp_path, stage, failing
 ):
     run = FileRun(sample_path(), out=tmp_path / "out", config=config())
-    setattr(run.pipeline, stage, failing)
+    setattr(run.pipeline.perception, stage, failing)
     before = threading.active_count()
     start = time.monotonic()
     with pytest.raises(RuntimeError, match="failed"):

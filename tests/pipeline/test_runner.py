@@ -5,8 +5,8 @@ from gait.encoder import Encoder
 from gait.streaming import StreamingEncoder
 from pipeline.config import PipelineConfig
 from pipeline.errors import ConfigError
-from pipeline.runner import Batch, Pipeline
-from pipeline.values import Frame
+from pipeline.runner import Pipeline
+from pipeline.values import Batch, Frame
 from pipeline.weights import encoder_file
 from trackers.boxes import Detections, Mask
 
@@ -65,7 +65,7 @@ class Notebook:
 
 def pipeline(**changes):
     machine = Pipeline(PipelineConfig.model_validate(changes))
-    machine.detector, machine.segmenter = TwoPeople(), Walkers()
+    machine.perception.detector, machine.perception.segmenter = TwoPeople(), Walkers()
     return machine
 
 
@@ -80,7 +80,7 @@ def run(machine, num_frames=60):
 def test_a_streaming_run_embeds_whole_walks_and_forgets_them_when_their_tracks_end():
     machine = pipeline(assembler=STREAMING)
     sightings, recognitions = run(machine)
-    assert isinstance(machine.encoder, StreamingEncoder)
+    assert isinstance(machine.identity.encoder, StreamingEncoder)
     network = Encoder.from_weights(encoder_file("trackletgait-nano"))
     walks = {}
     for tracklet, embedding, _ in recognitions:
@@ -91,9 +91,9 @@ def test_a_streaming_run_embeds_whole_walks_and_forgets_them_when_their_tracks_e
             [expected] = network.embed([np.concatenate(whole)])
             np.testing.assert_allclose(embedding, expected, rtol=0, atol=5e-5)
     assert len(walks) == 2
-    assert len(machine.encoder) == 0
-    assert machine.encoder.memory_bytes == 0
-    assert machine.encoder.counts.lost_beginnings == 0
+    assert len(machine.identity.encoder) == 0
+    assert machine.identity.encoder.memory_bytes == 0
+    assert machine.identity.encoder.counts.lost_beginnings == 0
     sent = {track_id: sum(map(len, whole)) for track_id, whole in walks.items()}
     assert {s.track_id: s.num_silhouettes for s in sightings} == sent
     assert {len(s.tracklets) for s in sightings} >= {len(walks[s.track_id]) for s in sightings}
@@ -103,15 +103,15 @@ def test_a_streaming_run_embeds_whole_walks_and_forgets_them_when_their_tracks_e
 def test_a_walk_is_one_exemplar_of_the_gallery_however_often_it_was_embedded():
     machine = pipeline(assembler=STREAMING)
     run(machine)
-    stored = list(machine.gallery._store.exemplars())
-    assert len(stored) == len(machine.gallery) == 2
+    stored = list(machine.identity.gallery._store.exemplars())
+    assert len(stored) == len(machine.identity.gallery) == 2
     machine.close()
 
 
 def test_by_default_windows_are_embedded_one_by_one():
     machine = pipeline()
     _, recognitions = run(machine)
-    assert isinstance(machine.encoder, Encoder)
+    assert isinstance(machine.identity.encoder, Encoder)
     assert {tracklet.offset for tracklet, _, _ in recognitions} == {0}
     machine.close()
 
@@ -128,9 +128,9 @@ def test_by_default_windows_are_embedded_one_by_one():
 )
 def test_the_assembler_streams_when_that_costs_this_network_less(assembler, tail, streams):
     machine = pipeline(assembler=assembler, encoder={"streaming": {"tail": tail}})
-    assert isinstance(machine.encoder, StreamingEncoder) == streams
-    assert machine.encoder.is_trained
-    assert "trackletgait-nano" in machine.encoder.description
+    assert isinstance(machine.identity.encoder, StreamingEncoder) == streams
+    assert machine.identity.encoder.is_trained
+    assert "trackletgait-nano" in machine.identity.encoder.description
     machine.close()
 
 
@@ -153,8 +153,8 @@ def test_halves_serve_only_if_they_pass_the_gate(monkeypatch, tmp_path, caplog, 
     monkeypatch.setattr("gait.runtimes.parity.SMALLEST_COSINE", smallest)
     settings = {"streaming": {"precision": "float16"}}
     machine = pipeline(assembler={"mode": "streaming"}, encoder=settings)
-    assert machine.encoder.precision == serves
-    assert f"streaming, {serves} on" in machine.encoder.description
+    assert machine.identity.encoder.precision == serves
+    assert f"streaming, {serves} on" in machine.identity.encoder.description
     assert ("does not serve, float32 does" in caplog.text) == (serves == "float32")
-    assert len(machine.encoder) == 0
+    assert len(machine.identity.encoder) == 0
     machine.close()

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.runner import Batch
 from pipeline.sources.camera import CameraConfig
 from pipeline.sources.camera_state import CameraState, Change
 from pipeline.sources.cameras import BatchingConfig, Cameras
+from pipeline.values import Batch
 from tests.pipeline.conftest import write_video
 
 

@@ -26,6 +26,8 @@ class Frame:
         time_s: Seconds since the stream's first frame, from the container's timestamps.
         epoch: Rises by one whenever the size of the picture changes or the camera reconnects:
             nothing may be tracked across.
+        captured_s: When a live camera's frame came to be, in seconds since 1970 (Unix time); None
+            for recordings.
     """
 
     image: NDArray[np.uint8]
@@ -33,6 +35,7 @@ class Frame:
     index: int
     time_s: float
     epoch: int = 0
+    captured_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:

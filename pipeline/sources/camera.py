@@ -187,7 +187,8 @@ class Camera(Closing):
                 return None
             self._counts = replace(self._counts, taken=self._counts.taken + 1)
         image = upright_bgr(waiting.picture, self._reformatter, waiting.view)
-        return Frame(image, self.name, waiting.index, waiting.time_s, waiting.epoch)
+        captured_s = time.time() - (time.monotonic() - waiting.arrived_s)
+        return Frame(image, self.name, waiting.index, waiting.time_s, waiting.epoch, captured_s)
 
     def pause(self) -> None:
         """Disconnect and stay so until `resume`."""

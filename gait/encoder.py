@@ -207,10 +207,17 @@ class Encoder:
         """Return the embedding of each tracklet, shape (256, 16), in order.
 
         Raises:
-            ValueError: A tracklet has no silhouettes.
+            ValueError: A tracklet has no silhouettes, or continues an earlier one.
             OutOfMemory: As `embed`.
             RuntimeFailed: As `embed`.
         """
+        for tracklet in tracklets:
+            if tracklet.offset:
+                raise ValueError(
+                    f"{tracklet.uid}: expected a tracklet by itself, got one that continues "
+                    f"a walk of {tracklet.offset} silhouettes; gait.streaming.StreamingEncoder "
+                    "embeds those"
+                )
         embeddings = self.embed([tracklet.silhouettes for tracklet in tracklets])
         return [embedding.astype(np.float32, copy=False) for embedding in embeddings]
 

@@ -72,7 +72,10 @@ def _options(
         level=logging.INFO if verbose else logging.ERROR,
         format="%(levelname)s %(name)s: %(message)s",
     )
-    logging.getLogger("pipeline").setLevel(logging.INFO if verbose else logging.WARNING)
+    for ours in ("pipeline", "gait"):
+        logging.getLogger(ours).setLevel(logging.INFO if verbose else logging.WARNING)
+    for chatty in ("onnxscript", "onnx_ir"):  # hundreds of lines an export
+        logging.getLogger(chatty).setLevel(logging.ERROR)
 
 
 def main() -> None:

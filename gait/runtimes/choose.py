@@ -8,9 +8,8 @@ stands torch in float32 as it is, which all others are compared with.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -22,9 +21,10 @@ from gait.errors import CheckpointError, GaitError, RuntimeFailed, RuntimeUnavai
 from gait.model.checkpoint import model_hash
 from gait.model.folded import fold
 from gait.model.trackletgait import TrackletGait
-from gait.runtimes import cache, torch_runtime
+from gait.runtimes import torch_runtime
 from gait.runtimes.batching import FRAMES_A_CALL
 from gait.runtimes.devices import pick_device
+from gait.runtimes.graphs import Graph
 from gait.runtimes.meanwhile import Meanwhile, OnStep
 from gait.runtimes.parity import Candidate, Verdict, judge, known_verdict
 from gait.runtimes.runtime import Precision, Runtime, RuntimeName
@@ -49,9 +49,8 @@ that neither a short run nor a long one loses more than once that."""
 _PRECISIONS: Mapping[str, tuple[Precision, ...]] = {
     "onnxruntime": ("float32", "float16", "int8"),
     "tensorrt": ("float32", "float16", "bfloat16", "int8"),
-    "openvino": ("float32", "float16", "int8"),
+    "openvino": ("float32", "float16", "bfloat16", "int8"),
 }
-_EXPORTERS = ("trackletgait", "torch", "onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -254,7 +253,7 @@ def _ready(order: Order) -> Runtime | None:
 
 
 def _known_to_pass(name: RuntimeName, order: Order) -> Judged:
-    if name == "torch" or cache.load(_graph_entry(order)) is None:
+    if name == "torch" or not _graph(name, order).is_kept():
         raise _NotReady
     candidate = _open(name, order, _not_now)
     try:
@@ -284,31 +283,48 @@ def _open(name: RuntimeName, order: Order, on_step: OnStep) -> Candidate:
             compiled=order.device.type == "cuda", threads=order.threads,
         )  # fmt: skip
         return Candidate(runtime, order.model_hash, device)
-    onnx = _graph(order, on_step)
-    session = _session(name, onnx, order, on_step)
+    graph = _graph(name, order)
+    onnx = graph.exported(on_step)
+    session = open_by(name, onnx, device=device, threads=order.threads, progress=_Progress(on_step))
     runtime_by_session = SessionRuntime(
         session,
         name=name,
         precision=order.precision,
-        has_lengths=_has_lengths(order),
+        has_lengths=graph.has_lengths,
         most_frames=FRAMES_A_CALL["cpu"] if order.device.type == "cpu" else None,
     )
     return Candidate(runtime_by_session, order.model_hash, device, hashlib.sha256(onnx).hexdigest())
 
 
-def _session(name: RuntimeName, onnx: bytes, order: Order, on_step: OnStep) -> Session:
-    device = str(order.device)
+def _graph(name: RuntimeName, order: Order) -> Graph:
+    return Graph(order.model, order.model_hash, order.precision, name, order.device.type)
+
+
+def open_by(
+    name: RuntimeName,
+    onnx: bytes,
+    *,
+    device: str,
+    threads: int | None,
+    progress: Callable[[str, float], None] | None = None,
+) -> Session:
+    """Open a graph by one runtime and no other; nobody stands in for it.
+
+    Raises:
+        RuntimeUnavailable: It cannot be opened here.
+        CheckpointError: It is no ONNX graph.
+    """
     if name == "tensorrt":
         from gait.runtimes import tensorrt
 
-        return tensorrt.open_session(onnx, device=device, progress=_Progress(on_step))
+        return tensorrt.open_session(onnx, device=device, progress=progress)
     if name == "openvino":
         from gait.runtimes import openvino
 
-        return openvino.open_session(onnx, device=device, threads=order.threads)
+        return openvino.open_session(onnx, device=device, threads=threads)
     from gait.runtimes import onnx_runtime
 
-    return onnx_runtime.open_session(onnx, device=device, threads=order.threads)
+    return onnx_runtime.open_session(onnx, device=device, threads=threads)
 
 
 class _Progress:
@@ -323,69 +339,6 @@ class _Progress:
         if int(fraction * 10) > self._tenths:
             self._tenths = int(fraction * 10)
             logger.info("encoder: tensorrt: %.0f %% built (%s)", fraction * 100, phase)
-
-
-def _has_lengths(order: Order) -> bool:
-    return order.device.type == "cuda"
-
-
-def _graph(order: Order, on_step: OnStep) -> bytes:
-    """Return the exported network, from the cache if it is there and whole."""
-    path = _graph_entry(order)
-    kept = cache.load(path)
-    if kept is not None:
-        if _is_of(kept, order.model_hash):
-            return kept
-        cache.discard(path)
-    logger.info("encoder: exporting %s to ONNX, some seconds", order.model.config.name)
-    on_step()
-    made = _exported(order)
-    cache.store(path, made)
-    on_step()
-    return made
-
-
-def _exported(order: Order) -> bytes:
-    from gait.export import onnx_bytes
-
-    try:
-        return onnx_bytes(
-            order.model,
-            precision=order.precision,
-            has_lengths=_has_lengths(order),
-            checked=False,  # the gate compares more
-        )
-    except GaitError:
-        raise
-    except Exception as error:  # exporters raise what they like
-        raise RuntimeUnavailable(
-            f"exporting {order.model.config.name} to ONNX failed: {type(error).__name__}: {error}"
-        ) from error
-
-
-def _is_of(onnx: bytes, wanted: str) -> bool:
-    """Return whether a file is a whole graph of a network, by what it says itself."""
-    from gait.export import our_metadata
-    from gait.runtimes.onnx_file import read_onnx
-
-    try:
-        return our_metadata(read_onnx(onnx).metadata).get("model_hash") == wanted
-    except CheckpointError as error:
-        logger.warning("encoder: the graph in the cache is damaged (%s); made anew", error)
-        return False
-
-
-def _graph_entry(order: Order) -> Any:
-    from gait.export import FORMAT
-
-    key = {
-        "format": FORMAT,
-        "model_hash": order.model_hash,
-        "precision": order.precision,
-        "has_lengths": str(_has_lengths(order)),
-        **{name: importlib.metadata.version(name) for name in _EXPORTERS},
-    }
-    return cache.entry("encoder", key, ".onnx")
 
 
 def _go_on() -> None:

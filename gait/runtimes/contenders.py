@@ -12,17 +12,16 @@ from numpy.typing import NDArray
 
 from gait.encoder import Encoder
 from gait.errors import RuntimeUnavailable
-from gait.export import onnx_bytes
 from gait.model.checkpoint import model_hash
 from gait.model.folded import fold
 from gait.model.trackletgait import TrackletGait
 from gait.runtimes import parity
-from gait.runtimes.choose import why_not
+from gait.runtimes.choose import open_by, why_not
+from gait.runtimes.graphs import Graph
 from gait.runtimes.measure import Contender
 from gait.runtimes.original import OriginalGraph
 from gait.runtimes.parity import Verdict
 from gait.runtimes.runtime import Precision, Runtime, RuntimeName
-from gait.runtimes.session import Session
 from gait.runtimes.session_runtime import SessionRuntime
 from gait.runtimes.torch_runtime import TorchRuntime
 
@@ -53,7 +52,6 @@ class Contenders:
         self._model, self._device, self._threads = model, device, threads
         self._on_gpu = device.startswith("cuda")
         self._hash = model_hash(model)
-        self._graphs: dict[Precision, bytes] = {}
         self._graph_of: dict[int, str] = {}
 
     def all(self, ways: Sequence[Way], precisions: Sequence[Precision]) -> list[Contender]:
@@ -97,7 +95,7 @@ class Contenders:
             way,
             precision,
             open=lambda: self._by_session(way, precision),
-            prepare=lambda: self._export(way, precision),
+            prepare=lambda: self._prepare(way, precision),
         )
 
     def _torch(self, precision: Precision, *, compiled: bool) -> Runtime:
@@ -110,13 +108,13 @@ class Contenders:
         )
 
     def _by_session(self, name: RuntimeName, precision: Precision) -> Runtime:
-        onnx = self._graphs[precision]
-        session = _open(name, onnx, self._device, self._threads)
+        onnx = self._graph(name, precision).exported()
+        session = open_by(name, onnx, device=self._device, threads=self._threads)
         runtime = SessionRuntime(session, name=name, precision=precision, has_lengths=self._on_gpu)
         self._graph_of[id(runtime)] = hashlib.sha256(onnx).hexdigest()
         return runtime
 
-    def _export(self, name: RuntimeName, precision: Precision) -> None:
+    def _prepare(self, name: RuntimeName, precision: Precision) -> None:
         """Export the graph, unless this machine could not run it.
 
         Raises:
@@ -125,10 +123,11 @@ class Contenders:
         lacking = why_not(name, torch.device(self._device), precision)
         if lacking is not None:
             raise RuntimeUnavailable(lacking)
-        if precision not in self._graphs:  # judged when it runs, so not checked here
-            self._graphs[precision] = onnx_bytes(
-                self._model, precision=precision, has_lengths=self._on_gpu, checked=False
-            )
+        self._graph(name, precision).exported()
+
+    def _graph(self, name: RuntimeName, precision: Precision) -> Graph:
+        kind = torch.device(self._device).type
+        return Graph(self._model, self._hash, precision, name, kind)
 
 
 class EncoderAsRuntime:
@@ -160,14 +159,3 @@ class EncoderAsRuntime:
 
     def close(self) -> None:
         """Leave the encoder to its owner."""
-
-
-def _open(name: RuntimeName, onnx: bytes, device: str, threads: int) -> Session:
-    """Open a graph by one vendor and no other: nobody may stand in for it here."""
-    from gait.runtimes import onnx_runtime, openvino, tensorrt
-
-    if name == "onnxruntime":
-        return onnx_runtime.open_session(onnx, device=device, threads=threads)
-    if name == "openvino":
-        return openvino.open_session(onnx, device=device, threads=threads)
-    return tensorrt.open_session(onnx, device=device)

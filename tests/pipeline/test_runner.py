@@ -136,7 +136,7 @@ def test_the_assembler_streams_when_that_costs_this_network_less(assembler, tail
 
 def test_a_streaming_encoder_has_the_hash_of_its_weights_so_galleries_stay_valid():
     machines = [pipeline(), pipeline(assembler={"mode": "streaming"})]
-    assert machines[0].encoder.model_hash == machines[1].encoder.model_hash
+    assert machines[0].identity.encoder.model_hash == machines[1].identity.encoder.model_hash
     for machine in machines:
         machine.close()
 

@@ -1,0 +1,242 @@
+"""What `trackletgait run` can be told: cameras, models, where events go. Passwords stay hidden."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote, urlsplit
+
+from pydantic import BeforeValidator, Field, JsonValue, field_validator
+
+from gait.strict import StrictModel
+from gait.yaml_config import _expand, _override, _read_with_bases, validate
+from pipeline.config import PipelineConfig
+from pipeline.errors import ConfigError
+from pipeline.sources.address import HIDDEN, Address
+from pipeline.sources.camera import CameraConfig
+from pipeline.sources.cameras import BatchingConfig
+
+_NAME = re.compile(r"\w[\w .:-]{0,63}")
+_FILE = re.compile(r"\$\{file:([^}]+)\}")
+_SECRET_KEY = re.compile(r"pass|secret|token|api_?key", re.IGNORECASE)
+
+
+def _address_alone(value: Any) -> Any:
+    return {"url": value} if isinstance(value, str) else value
+
+
+class MetricsConfig(StrictModel):
+    """Where metrics and health are served over HTTP.
+
+    Attributes:
+        host: Address to listen on. "0.0.0.0" lets other machines ask, who then see the cameras'
+            names and states.
+        port: Port to listen on.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=9464, ge=0, le=65535)
+
+
+class LiveConfig(StrictModel):
+    """A run over live cameras. A YAML file holds only what differs.
+
+    Attributes:
+        cameras: Each by its name: an address, or a block with `url` and how patient to be.
+        batching: When frames of several cameras go through the models together.
+        pipeline: The models, as for recorded files; `runtime` and `output` do not apply.
+        metrics: Where metrics are served; null serves none.
+        control: Unix socket of `trackletgait top` and of commands, in the --out folder unless the
+            path is absolute; null opens none.
+        end_after_s: Seconds a camera may give no frames before its people count as gone. Higher
+            bridges nothing (a new connection begins anew), it only tells later that they left.
+    """
+
+    cameras: dict[str, Annotated[CameraConfig, BeforeValidator(_address_alone)]] = Field(
+        default_factory=dict
+    )
+    batching: BatchingConfig = BatchingConfig()
+    pipeline: PipelineConfig = PipelineConfig()
+    metrics: MetricsConfig | None = None
+    control: str | None = "control.sock"
+    end_after_s: float = Field(default=5.0, gt=0)
+
+    @field_validator("cameras")
+    @classmethod
+    def _names_can_be_used(cls, cameras: dict[str, CameraConfig]) -> dict[str, CameraConfig]:
+        for name in cameras:
+            check_name(name)
+        return cameras
+
+    def shown(self) -> dict[str, JsonValue]:
+        """Return the whole configuration, complete with defaults, without its secrets."""
+        data: dict[str, Any] = self.model_dump(mode="json")
+        shown = _without_secret_values(data)
+        assert isinstance(shown, dict)
+        return shown
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return every spelling of every password in it, the longest first.
+
+        Raises:
+            ConfigError: An address cannot be used.
+        """
+        found = set(_secret_values(self.model_dump(mode="json", exclude={"cameras"})))
+        for name, camera in self.cameras.items():
+            found.update(address_of(name, camera).secrets)
+        return tuple(sorted(found, key=lambda each: (-len(each), each)))
+
+
+def check_name(name: str) -> str:
+    """Return a camera's name if it can be one.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            "expected a camera's name of at most 64 letters, digits, spaces and . _ : - that "
+            f"begins with a letter or digit, got {name!r}"
+        )
+    return name
+
+
+def load_live_config(path: Path, overrides: Sequence[str] = ()) -> LiveConfig:
+    """Return the configuration in a YAML file, changed by `key=value` texts.
+
+    `${NAME}` is filled from the environment: in a camera's address only when it is opened, where a
+    password may then hold any character.
+
+    Raises:
+        ConfigError: Naming the place, the camera, what was expected, what came and what is known.
+    """
+    return _read_config(_read_with_bases(path, ()), overrides, str(path))
+
+
+def config_of_addresses(addresses: Sequence[str], overrides: Sequence[str] = ()) -> LiveConfig:
+    """Return the configuration of cameras that are given by their addresses alone.
+
+    Raises:
+        ConfigError: An address or an override cannot be used.
+    """
+    cameras: dict[str, str] = {}
+    for address in addresses:
+        cameras[_new_name(address, cameras)] = address
+    return _read_config({"cameras": cameras}, overrides, "command line")
+
+
+def address_of(name: str, camera: CameraConfig) -> Address:
+    """Return where a camera is.
+
+    Raises:
+        ConfigError: Naming the camera and what is wrong with its address.
+    """
+    try:
+        return Address.parse(filled(camera).url)
+    except ConfigError as error:
+        raise ConfigError(f"cameras.{name}.url: {error}") from None
+
+
+def filled(camera: CameraConfig) -> CameraConfig:
+    """Return the camera with `${file:PATH}` in its address replaced by what the file holds.
+
+    Raises:
+        ConfigError: A file cannot be read.
+    """
+    return camera.model_copy(update={"url": _FILE.sub(_content, camera.url)})
+
+
+def camera_from_json(name: str, data: object) -> CameraConfig:
+    """Return the camera that an address, or a block as in the YAML file, describes.
+
+    Raises:
+        ConfigError: It cannot be one.
+    """
+    given = {"cameras": {name: data}}
+    try:
+        camera = validate(LiveConfig, given, "camera").cameras[name]
+    except ConfigError as error:
+        raise ConfigError(_hidden(str(error), given)) from None
+    address_of(name, camera)
+    return camera
+
+
+def _read_config(data: dict[str, Any], overrides: Sequence[str], where: str) -> LiveConfig:
+    for override in overrides:
+        _override(data, override)
+    cameras = data.pop("cameras", None) or {}
+    data = _expand(data, where)
+    try:
+        config = validate(LiveConfig, {**data, "cameras": cameras}, where)
+    except ConfigError as error:
+        raise ConfigError(_hidden(str(error), {**data, "cameras": cameras})) from None
+    for name, camera in config.cameras.items():
+        try:
+            address_of(name, camera)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
+    return config
+
+
+def _content(match: re.Match[str]) -> str:
+    """Return what a file of one secret holds, as an address takes it."""
+    path = Path(match[1]).expanduser()
+    try:
+        return quote(path.read_text(encoding="utf-8").strip("\r\n"), safe="")
+    except (OSError, UnicodeDecodeError) as error:
+        words = getattr(error, "strerror", None) or "not text"
+        raise ConfigError(f"expected a file of one password at {path}: {words}") from None
+
+
+def _new_name(address: str, taken: Mapping[str, object]) -> str:
+    """Return a name for a camera that has none: its host, or its file."""
+    # of what is shown: a password that is part of the address must not be part of the name
+    shown = Address.parse(_FILE.sub("x", address)).shown
+    place = (urlsplit(shown).hostname if "://" in shown else Path(shown).stem) or "camera"
+    name = re.sub(r"[^\w .:-]", "-", place).lstrip(" .:-")[:60] or "camera"
+    numbers = (f"{name}-{number}" for number in range(2, len(taken) + 3))
+    return name if name not in taken else next(each for each in numbers if each not in taken)
+
+
+def _hidden(text: str, data: object) -> str:
+    for secret in sorted(_secret_values(data), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def _secret_values(data: object, *, is_secret: bool = False) -> Iterator[str]:
+    """Yield the secrets in a configuration: by the name of the key, or in an address."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from _secret_values(
+                value, is_secret=is_secret or bool(_SECRET_KEY.search(str(key)))
+            )
+    elif isinstance(data, list | tuple):
+        for value in data:
+            yield from _secret_values(value, is_secret=is_secret)
+    elif isinstance(data, str) and is_secret and data:
+        yield data
+    elif isinstance(data, str) and "://" in data:
+        try:
+            yield from Address.parse(_FILE.sub("x", data)).secrets
+        except ConfigError:
+            # no address: whatever stands between :// and the last @ may be a password
+            if "@" in data:
+                yield data.partition("://")[2].rpartition("@")[0]
+
+
+def _without_secret_values(data: object) -> object:
+    if isinstance(data, Mapping):
+        return {
+            key: HIDDEN
+            if isinstance(value, str) and value and _SECRET_KEY.search(str(key))
+            else _without_secret_values(value)
+            for key, value in data.items()
+        }
+    if isinstance(data, list):
+        return [_without_secret_values(value) for value in data]
+    if isinstance(data, str) and "://" in data:
+        return Address.parse(_FILE.sub("x", data)).shown
+    return data

@@ -8,13 +8,17 @@ print(address.without_secrets(error))   # whatever FFmpeg quoted of it is gone
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote
 
 from pipeline.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 HIDDEN = "***"
 
@@ -81,6 +85,27 @@ class Address:
             _spellings(query_secrets | ({password} if password else set())),
         )
 
+    def with_password(self, password: str) -> Address:
+        """Return the same address with a password that came from elsewhere, such as a file.
+
+        Raises:
+            ConfigError: The address names no user whose password it could be.
+        """
+        scheme = _SCHEME.match(self.url)
+        credentials, rest = _split(self.url[scheme.end() :]) if scheme else (None, "")
+        if scheme is None or not credentials:
+            raise ConfigError(
+                f"camera address: expected a user for the password, got {self.shown}; write "
+                "rtsp://user@host:554/path"
+            )
+        user = credentials.partition(":")[0]
+        _, _, shown_rest = self.shown[scheme.end() :].partition("@")
+        return Address(
+            f"{scheme.group()}{user}:{quote(password, safe='')}@{rest}",
+            f"{scheme.group()}{user}:{HIDDEN}@{shown_rest}",
+            _spellings({password, *self.secrets}),
+        )
+
     def without_secrets(self, text: object) -> str:
         """Return a text with every spelling of the passwords replaced by `***`."""
         found = str(text)
@@ -90,6 +115,30 @@ class Address:
 
     def __str__(self) -> str:
         return self.shown
+
+
+def read_password(path: Path) -> str:
+    """Return the password a file holds: its first line, without the line's end.
+
+    A file that others than its owner may read is used, with a warning in the log: containers mount
+    secrets so.
+
+    Raises:
+        ConfigError: The file cannot be read, or is empty.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            mode, password = os.fstat(file.fileno()).st_mode, file.readline(4096).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(
+            f"password_file: expected a file with a password, got {path}: {why}"
+        ) from error
+    if not password:
+        raise ConfigError(f"password_file: expected a password in the first line of {path}")
+    if mode & 0o077:
+        logger.warning("%s can be read by others than its owner: chmod 600 it", path)
+    return password
 
 
 def _split(rest: str) -> tuple[str | None, str]:

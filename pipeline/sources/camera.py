@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from fractions import Fraction
+from pathlib import Path
 from typing import Literal
 
 import av
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -25,8 +26,10 @@ from pydantic import Field
 
 from gait.strict import StrictModel
 from pipeline.closing import Closing
-from pipeline.sources.address import Address
-from pipeline.sources.camera_clock import CameraClock
+from pipeline.errors import ConfigError
+from pipeline.sources.address import Address, read_password
+from pipeline.sources.camera_clock import CameraClock, captured_s
+from pipeline.sources.camera_reading import Reading
 from pipeline.sources.camera_state import (
     Backoff,
     CameraObserver,
@@ -35,18 +38,20 @@ from pipeline.sources.camera_state import (
     Fault,
     fault_of,
 )
-from pipeline.sources.pixels import PictureShape, View, upright_bgr
+from pipeline.sources.hardware import Hardware, accelerator
+from pipeline.sources.pixels import View, upright_bgr
 from pipeline.values import Frame
 
 logger = logging.getLogger(__name__)
 
 _CLOSING_S = 1.0  # a thread in a call of FFmpeg ends by itself within its time-out; do not wait
-_WELL_AFTER_S = 10.0  # a camera that lived so long has earned a quick first retry
+_WELL_AFTER_S = 3.0  # a camera that was live so long has earned a quick first retry
+_SHORTEST_ROUND_S = 1.0  # a file of one frame is not opened a hundred times a second
 _UNDECODABLE_S = 30.0  # packets without a picture for so long: connect anew, ask for a key frame
 
 _LOW_DELAY = {"fflags": "nobuffer", "flags": "low_delay"}
 # RTSP tells the codec before the first packet; probing would only wait for some seconds of video.
-_NO_PROBING = {"probesize": "32", "analyzeduration": "0"}
+_RTSP = {"probesize": "32", "analyzeduration": "0", "allowed_media_types": "video"}
 
 
 class CameraConfig(StrictModel):
@@ -54,7 +59,11 @@ class CameraConfig(StrictModel):
 
     Attributes:
         url: rtsp://, rtsps://, http(s):// (MJPEG, HLS), /dev/video0, or a file, which is played at
-            its own pace. `${NAME}` is filled from the environment.
+            its own pace and begins anew, as another epoch, at its end. `${NAME}` is filled from
+            the environment.
+        password_file: File whose first line is the password of the user that `url` names; read at
+            every connection, so that a changed password is found. Only its owner should be able
+            to read it.
         transport: How RTSP sends pictures. "tcp" loses nothing on the way; "udp" is quicker on
             networks that lose nothing, and torn where they do.
         stall_s: Seconds without a packet after which a connection counts as dead. Higher bears
@@ -67,9 +76,13 @@ class CameraConfig(StrictModel):
         max_age_s: A frame older than this is dropped, not processed. Higher shows more of the
             past when the machine is slow, at the price of a lag.
         decode_threads: Threads of the decoder. More decode 4K, at the price of memory.
+        hardware: What decodes: "none" is software, "auto" the first device that works. A device
+            that is not there, or cannot decode the camera's codec, falls back to software. A
+            device takes load off the processor, at the price of its memory for every camera.
     """
 
     url: str
+    password_file: Path | None = None
     transport: Literal["tcp", "udp"] = "tcp"
     stall_s: float = Field(default=4.0, gt=0, le=60)
     open_timeout_s: float = Field(default=5.0, gt=0, le=60)
@@ -77,6 +90,7 @@ class CameraConfig(StrictModel):
     retry_longest_s: float = Field(default=30.0, gt=0)
     max_age_s: float = Field(default=0.5, gt=0)
     decode_threads: int = Field(default=1, ge=1)
+    hardware: Hardware = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +122,7 @@ class _Waiting:
     epoch: int
     view: View
     arrived_s: float
+    captured_s: float
 
 
 class Camera(Closing):
@@ -151,6 +166,7 @@ class Camera(Closing):
         self._counts = CameraCounts()
         self._state = CameraState.CONNECTING
         self._epoch = -1
+        self._live_since_s: float | None = None
         self._reformatter = VideoReformatter()
         self._is_closed = threading.Event()
         self._is_paused = threading.Event()
@@ -187,8 +203,14 @@ class Camera(Closing):
                 return None
             self._counts = replace(self._counts, taken=self._counts.taken + 1)
         image = upright_bgr(waiting.picture, self._reformatter, waiting.view)
-        captured_s = time.time() - (time.monotonic() - waiting.arrived_s)
-        return Frame(image, self.name, waiting.index, waiting.time_s, waiting.epoch, captured_s)
+        return Frame(
+            image,
+            self.name,
+            waiting.index,
+            waiting.time_s,
+            waiting.epoch,
+            waiting.captured_s,
+        )
 
     def pause(self) -> None:
         """Disconnect and stay so until `resume`."""
@@ -218,6 +240,9 @@ class Camera(Closing):
             fault = self._connection()
             if self._is_left:
                 continue
+            if fault.is_end:
+                self._wake.wait(_SHORTEST_ROUND_S - min(_SHORTEST_ROUND_S, self._was_live_s))
+                continue
             state = CameraState.BACKING_OFF
             wait_s = self._backoff.next_s()
             if fault.is_configuration:
@@ -243,24 +268,38 @@ class Camera(Closing):
     def _connection(self) -> Fault:
         """Read until the camera gives no more, or somebody wants no more; say why it ended."""
         began_s, timeout_s = time.monotonic(), self._config.open_timeout_s
+        self._live_since_s = None
         try:
+            if self._config.password_file is not None:
+                self.address = self.address.with_password(read_password(self._config.password_file))
             with self._open() as container:
                 began_s, timeout_s = time.monotonic(), self._config.stall_s
-                fault = self._read(container)
+                return self._read(container)
+        except ConfigError as error:
+            return Fault(str(error), is_configuration=True)
         except (av.FFmpegError, OSError, ValueError) as error:
             waited_s = time.monotonic() - began_s
             return fault_of(error, self.address, waited_s=waited_s, timeout_s=timeout_s)
-        if time.monotonic() - began_s >= _WELL_AFTER_S:
-            self._backoff.reset()
-        return fault
+        finally:
+            if self._was_live_s >= _WELL_AFTER_S:
+                self._backoff.reset()
+
+    @property
+    def _was_live_s(self) -> float:
+        return 0.0 if self._live_since_s is None else time.monotonic() - self._live_since_s
 
     def _open(self) -> InputContainer:
         url, options = self.address.url, dict(_LOW_DELAY)
         if url.startswith(("rtsp://", "rtsps://")):
-            options |= _NO_PROBING | {"rtsp_transport": self._config.transport}
-        timeout = (self._config.open_timeout_s, self._config.stall_s)
-        device = "v4l2" if url.startswith("/dev/") else None
-        return av.open(url, "r", format=device, options=options, timeout=timeout)
+            options |= _RTSP | {"rtsp_transport": self._config.transport}
+        return av.open(
+            url,
+            "r",
+            format="v4l2" if url.startswith("/dev/") else None,
+            options=options,
+            timeout=(self._config.open_timeout_s, self._config.stall_s),
+            hwaccel=accelerator(self._config.hardware),
+        )
 
     def _read(self, container: InputContainer) -> Fault:
         if not container.streams.video:
@@ -268,11 +307,12 @@ class Camera(Closing):
         stream = container.streams.video[0]
         stream.codec_context.thread_type = "SLICE"  # threads by frame would each hold one back
         stream.codec_context.thread_count = self._config.decode_threads
-        reading = _Reading(stream, is_paced="://" not in self.address.url)
-        self._clock.begin(stream.time_base or Fraction(1, 1000))
-        packets = container.demux(stream)
+        reading = Reading(container, stream)
+        self._clock.begin(reading.time_base)
+        # All streams: with the video's alone, sound that goes on would keep `next` from returning.
+        packets = container.demux()
+        asked_s = time.monotonic()
         while not self._is_left:
-            asked_s = time.monotonic()
             try:
                 packet = next(packets, None)
             except av.FFmpegError:
@@ -285,17 +325,20 @@ class Camera(Closing):
                 self._enter(CameraState.STALLED, words)
                 return Fault(words)
             if packet is None or packet.size == 0:
-                return Fault("the camera ended the stream")
+                return Fault("the camera ended the stream", is_end=reading.is_file_played)
+            if packet.stream_index != stream.index:
+                continue
             for picture in self._decoded(stream, packet):
                 self._arrive(picture, reading)
             if time.monotonic() - reading.last_frame_s > _UNDECODABLE_S:
                 return Fault(f"nothing decodable for {_UNDECODABLE_S:g} s")
+            asked_s = time.monotonic()
         return Fault("closed")
 
     def _has_stalled(self, asked_s: float) -> bool:
         return time.monotonic() - asked_s >= 0.9 * self._config.stall_s
 
-    def _decoded(self, stream: VideoStream, packet: Packet[VideoStream]) -> list[VideoFrame]:
+    def _decoded(self, stream: VideoStream, packet: Packet[Stream]) -> list[VideoFrame]:
         try:
             pictures = stream.decode(packet)
         except av.FFmpegError:
@@ -305,7 +348,7 @@ class Camera(Closing):
         self._count(damaged=len(pictures) - len(whole))
         return whole
 
-    def _arrive(self, picture: VideoFrame, reading: _Reading) -> None:
+    def _arrive(self, picture: VideoFrame, reading: Reading) -> None:
         reading.last_frame_s = time.monotonic()
         if reading.is_paced and picture.time is not None:
             self._is_closed.wait(reading.early_s(picture.time))
@@ -315,12 +358,15 @@ class Camera(Closing):
             self._epoch += 1
         if not reading.is_live:
             reading.is_live = True
+            self._live_since_s = reading.last_frame_s
             self._enter(CameraState.LIVE)
         now_s = time.monotonic()
-        time_s = self._clock.tick(picture.pts, now_s)
+        pts = picture.pts if reading.has_clock else None
+        time_s = self._clock.tick(pts, now_s)
+        came_s = captured_s(reading.began_unix_s, pts, reading.time_base, time.time())
         with self._lock:
             index, is_replacing = self._counts.decoded, self._waiting is not None
-            self._waiting = _Waiting(picture, index, time_s, self._epoch, view, now_s)
+            self._waiting = _Waiting(picture, index, time_s, self._epoch, view, now_s, came_s)
         self._count(decoded=1, dropped=int(is_replacing))
         self._arrived()
 
@@ -336,22 +382,3 @@ class Camera(Closing):
                 damaged=now.damaged + damaged,
                 connections=now.connections + connections,
             )
-
-
-class _Reading:
-    """One connection while it lasts."""
-
-    def __init__(self, stream: VideoStream, *, is_paced: bool) -> None:
-        self.shape = PictureShape(stream)
-        self.seen_shape_changes = 0
-        self.is_live = False
-        self.is_paced = is_paced
-        self.last_frame_s = time.monotonic()
-        self._began_s: float | None = None
-
-    def early_s(self, time_s: float) -> float:
-        """Return the seconds until a frame of a file is due."""
-        now_s = time.monotonic()
-        if self._began_s is None:
-            self._began_s = now_s - time_s
-        return max(0.0, self._began_s + time_s - now_s)

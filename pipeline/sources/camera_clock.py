@@ -7,7 +7,29 @@ from fractions import Fraction
 BELIEVED_S = 0.5
 """Timestamps further than this from the arrival are not believed: another clock, or a burst."""
 
+BELIEVED_DELAY_S = 2.0
+"""A camera that says a frame is older than this, or is yet to come, has not set its clock."""
+
 _SMALLEST_STEP_S = 0.001
+_EARLIEST_S = 0.1  # a frame may come so long before its time by the camera's clock: clocks differ
+
+
+def captured_s(
+    began_s: float | None, pts: int | None, time_base: Fraction, arrived_s: float
+) -> float:
+    """Return when a frame came to be: the camera's word where it has our time, else its arrival.
+
+    Args:
+        began_s: Unix time of timestamp 0 by the camera's clock (RTCP); None without.
+        pts: The frame's timestamp in ticks; None without one.
+        time_base: Seconds of a tick.
+        arrived_s: Unix time of its arrival.
+    """
+    if began_s is None or pts is None:
+        return arrived_s
+    told_s = began_s + float(pts * time_base)
+    is_believed = -_EARLIEST_S <= arrived_s - told_s <= BELIEVED_DELAY_S
+    return min(told_s, arrived_s) if is_believed else arrived_s
 
 
 class CameraClock:

@@ -60,10 +60,12 @@ class Fault:
     Attributes:
         words: For people, without secrets.
         is_configuration: Whether trying again is no use until somebody changes something.
+        is_end: Whether nothing is wrong: a file was played to its end and begins anew.
     """
 
     words: str
     is_configuration: bool = False
+    is_end: bool = False
 
 
 class Backoff:

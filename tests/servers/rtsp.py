@@ -2,8 +2,8 @@
 
 /usr/bin/python3 tests/servers/rtsp.py --units clip.units --path cam0 --path cam1 --fps 10
 
-`clip.units` holds H.264 access units, each behind its length (4 bytes, big-endian), the first one
-decodable by itself; they are sent over and over. Prints {"port": N} once it listens, then obeys
+`clip.units` holds H.264 access units (`clip.h265` H.265), each behind its length (4 bytes,
+big-endian), the first one decodable by itself; they are sent over and over. Prints {"port": N} once it listens, then obeys
 lines on its standard input:
 
     pause PATH          sends nothing more, but keeps every connection open
@@ -11,6 +11,7 @@ lines on its standard input:
     garbage PATH N      spoils the next N units
     no-key PATH SECONDS leaves out units that could be decoded by themselves
     units PATH FILE     sends another clip from now on, to whoever connects anew
+    switch PATH FILE    sends another clip of the same codec from now on, to everyone
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ import gi
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+gi.require_version("GstRtsp", "1.0")
+from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
 _LAUNCH = (
     "( appsrc name=source is-live=true do-timestamp=true format=time "
-    "caps=video/x-h264,stream-format=byte-stream,alignment=au "
-    "! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
+    "caps=video/x-{codec},stream-format=byte-stream,alignment=au "
+    "! {codec}parse ! rtp{codec}pay name=pay0 pt=96 config-interval=-1 )"
 )
 _KEY_UNITS = (5, 7, 8)  # NAL types of a picture that needs no other, and of its parameters
 
@@ -43,10 +45,12 @@ class Camera:
 
     def __init__(self, units: Path, fps: float) -> None:
         self.units = _read(units)
+        self.codec = _codec(units)
         self._interval_s = 1 / fps
         self._is_paused = False
         self._num_garbage = 0
         self._no_key_until_s = 0.0
+        self._switched: list[bytes] | None = None
         self._random = random.Random(0)
 
     def obey(self, verb: str, arguments: list[str]) -> None:
@@ -57,13 +61,18 @@ class Camera:
         elif verb == "no-key":
             self._no_key_until_s = time.monotonic() + float(arguments[0])
         elif verb == "units":
-            self.units = _read(Path(arguments[0]))
+            self.units, self.codec = _read(Path(arguments[0])), _codec(Path(arguments[0]))
+        elif verb == "switch":
+            self._switched = _read(Path(arguments[0]))
         else:
             raise ValueError(f"no such command: {verb}")
 
     def feed(self, source: Gst.Element, is_over: threading.Event) -> None:
         units, index, due_s = self.units, 0, time.monotonic()
         while not is_over.is_set():
+            if self._switched is not None:
+                self.units, self._switched, index = self._switched, None, 0
+                units = self.units
             unit = units[index % len(units)]
             index += 1
             if self._is_wanted(unit):
@@ -91,9 +100,11 @@ class Factory(GstRtspServer.RTSPMediaFactory):
     def __init__(self, camera: Camera) -> None:
         super().__init__()
         self._camera = camera
-        self.set_launch(_LAUNCH)
         self.set_shared(True)
         self.connect("media-configure", self._configure)
+
+    def do_create_element(self, _url: GstRtsp.RTSPUrl) -> Gst.Element:
+        return Gst.parse_launch(_LAUNCH.format(codec=self._camera.codec))
 
     def _configure(self, _factory: Factory, media: GstRtspServer.RTSPMedia) -> None:
         source = media.get_element().get_child_by_name("source")
@@ -111,18 +122,32 @@ def _read(path: Path) -> list[bytes]:
     return units
 
 
+def _codec(path: Path) -> str:
+    return "h265" if path.suffix == ".h265" else "h264"
+
+
 def _is_key(unit: bytes) -> bool:
     start = unit.find(b"\x00\x00\x01")
     return start >= 0 and unit[start + 3] & 0x1F in _KEY_UNITS
 
 
-def _password(server: GstRtspServer.RTSPServer, factories: list[Factory], login: str) -> None:
-    user, _, password = login.partition(":")
+def _protect(
+    server: GstRtspServer.RTSPServer,
+    factories: list[Factory],
+    login: str | None,
+    certificate: Path | None,
+) -> None:
     auth = GstRtspServer.RTSPAuth()
-    auth.set_supported_methods(2)  # digest, as cameras do
+    if certificate is not None:
+        auth.set_tls_certificate(Gio.TlsCertificate.new_from_file(str(certificate)))
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "viewer")
-    auth.add_digest(user, password, token)
+    if login is None:
+        auth.set_default_token(token)
+    else:
+        auth.set_supported_methods(2)  # digest, as cameras do
+        user, _, password = login.partition(":")
+        auth.add_digest(user, password, token)
     server.set_auth(auth)
     for factory in factories:
         permissions = GstRtspServer.RTSPPermissions()
@@ -145,6 +170,7 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=10.0)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--login", help="USER:PASSWORD that is asked for")
+    parser.add_argument("--certificate", type=Path, help="PEM of certificate and key, for RTSPS")
     args = parser.parse_args()
     Gst.init(None)
     cameras = {path: Camera(args.units, args.fps) for path in args.path}
@@ -155,8 +181,8 @@ def main() -> None:
     for path, camera in cameras.items():
         factories.append(Factory(camera))
         server.get_mount_points().add_factory(f"/{path}", factories[-1])
-    if args.login:
-        _password(server, factories, args.login)
+    if args.login or args.certificate:
+        _protect(server, factories, args.login, args.certificate)
     server.attach(None)
     print(json.dumps({"port": server.get_bound_port()}), flush=True)
     threading.Thread(target=_obey, args=(cameras,), daemon=True).start()

@@ -14,7 +14,8 @@ from pipeline.sources.address import Address
 from pipeline.sources.camera import Camera, CameraConfig
 from pipeline.sources.camera_state import CameraState, Change
 from pipeline.values import Frame
-from tests.pipeline.sources.conftest import MakeServer, write_units
+from tests.pipeline.sources.conftest import MakeServer
+from tests.servers.rtsp_process import write_units
 
 pytestmark = [pytest.mark.rtsp, pytest.mark.timeout(60)]
 
@@ -134,7 +135,7 @@ def test_another_picture_size_after_a_reconnect_is_another_epoch(
     with camera(server.url("cam"), Diary()) as cam:
         before = next_frame(cam)
         server.kill()
-        server._command[3] = str(write_units(tmp_path / "large.units", (320, 240)))
+        server.send(write_units(tmp_path / "large.units", (320, 240)))
         server.start()
         wait_for(lambda: cam.state is CameraState.LIVE)
         after = next_frame(cam)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, JsonValue, field_validator
 
@@ -19,8 +19,7 @@ from pipeline.sources.camera import CameraConfig
 from pipeline.sources.cameras import BatchingConfig
 
 _NAME = re.compile(r"\w[\w .:-]{0,63}")
-_FILE = re.compile(r"\$\{file:([^}]+)\}")
-_SECRET_KEY = re.compile(r"pass|secret|token|api_?key", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"(pass|secret|token|api_?key)(?!\w*_file$)", re.IGNORECASE)
 
 
 def _address_alone(value: Any) -> Any:
@@ -134,18 +133,9 @@ def address_of(name: str, camera: CameraConfig) -> Address:
         ConfigError: Naming the camera and what is wrong with its address.
     """
     try:
-        return Address.parse(filled(camera).url)
+        return Address.parse(camera.url)
     except ConfigError as error:
         raise ConfigError(f"cameras.{name}.url: {error}") from None
-
-
-def filled(camera: CameraConfig) -> CameraConfig:
-    """Return the camera with `${file:PATH}` in its address replaced by what the file holds.
-
-    Raises:
-        ConfigError: A file cannot be read.
-    """
-    return camera.model_copy(update={"url": _FILE.sub(_content, camera.url)})
 
 
 def camera_from_json(name: str, data: object) -> CameraConfig:
@@ -180,20 +170,10 @@ def _read_config(data: dict[str, Any], overrides: Sequence[str], where: str) -> 
     return config
 
 
-def _content(match: re.Match[str]) -> str:
-    """Return what a file of one secret holds, as an address takes it."""
-    path = Path(match[1]).expanduser()
-    try:
-        return quote(path.read_text(encoding="utf-8").strip("\r\n"), safe="")
-    except (OSError, UnicodeDecodeError) as error:
-        words = getattr(error, "strerror", None) or "not text"
-        raise ConfigError(f"expected a file of one password at {path}: {words}") from None
-
-
 def _new_name(address: str, taken: Mapping[str, object]) -> str:
     """Return a name for a camera that has none: its host, or its file."""
     # of what is shown: a password that is part of the address must not be part of the name
-    shown = Address.parse(_FILE.sub("x", address)).shown
+    shown = Address.parse(address).shown
     place = (urlsplit(shown).hostname if "://" in shown else Path(shown).stem) or "camera"
     name = re.sub(r"[^\w .:-]", "-", place).lstrip(" .:-")[:60] or "camera"
     numbers = (f"{name}-{number}" for number in range(2, len(taken) + 3))
@@ -220,7 +200,7 @@ def _secret_values(data: object, *, is_secret: bool = False) -> Iterator[str]:
         yield data
     elif isinstance(data, str) and "://" in data:
         try:
-            yield from Address.parse(_FILE.sub("x", data)).secrets
+            yield from Address.parse(data).secrets
         except ConfigError:
             # no address: whatever stands between :// and the last @ may be a password
             if "@" in data:
@@ -238,5 +218,5 @@ def _without_secret_values(data: object) -> object:
     if isinstance(data, list):
         return [_without_secret_values(value) for value in data]
     if isinstance(data, str) and "://" in data:
-        return Address.parse(_FILE.sub("x", data)).shown
+        return Address.parse(data).shown
     return data

@@ -1,0 +1,70 @@
+"""What fails once is skipped; what fails the same way again and again ends the run."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from collections.abc import Callable
+
+from pipeline.errors import PipelineError
+
+logger = logging.getLogger(__name__)
+
+MOST_IN_A_ROW = 10
+
+
+class Failures:
+    """The errors of one step of a live run.
+
+    Args:
+        step: What fails, in words: "perception".
+        give_up: Called, once, with an error that says why the run must end.
+        most_in_a_row: How often the same error may come with nothing going well in between.
+            Higher bears longer trouble, at the price of a run that looks well and does nothing.
+    """
+
+    def __init__(
+        self,
+        step: str,
+        give_up: Callable[[PipelineError], None],
+        *,
+        most_in_a_row: int = MOST_IN_A_ROW,
+    ) -> None:
+        self.count = 0
+        self._step = step
+        self._give_up = give_up
+        self._most_in_a_row = most_in_a_row
+        self._lock = threading.Lock()
+        self._last: tuple[type[BaseException], str] | None = None
+        self._in_a_row = 0
+
+    def worked(self) -> None:
+        """The step went well."""
+        self._last = None
+
+    def failed(self, error: Exception) -> None:
+        """The step has failed; what it was given is skipped."""
+        kind = type(error), _place(error)
+        with self._lock:
+            self.count += 1
+            is_new = kind != self._last
+            self._last, self._in_a_row = kind, 1 if is_new else self._in_a_row + 1
+        words = f"{type(error).__name__}: {error}"
+        logger.error("%s failed, a batch is skipped: %s", self._step, words, exc_info=is_new)
+        if self._in_a_row == self._most_in_a_row:
+            self._give_up(
+                PipelineError(
+                    f"{self._step} failed {self._in_a_row} times in a row at {kind[1]}; the last "
+                    f"time with {words}"
+                )
+            )
+
+
+def _place(error: BaseException) -> str:
+    """Return where it was raised: the words of one error may differ every time."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return "an unknown place"
+    name = frames[-1].filename.replace("\\", "/").rsplit("/", 1)[-1]
+    return f"{name}:{frames[-1].lineno}"

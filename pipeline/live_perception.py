@@ -1,0 +1,122 @@
+"""The first half of a live run: the newest frames in, tracklets into the queue.
+
+Each batch goes through all steps before the next one is fetched: what waits between steps would
+grow old there. A batch that fails is skipped, and nobody is followed across it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+
+from gait.tracklet import Tracklet
+from pipeline.live_clocks import StreamClocks
+from pipeline.live_failures import Failures
+from pipeline.live_status import Board
+from pipeline.perception import Perception
+from pipeline.values import Batch, Embedding, Frame, Match
+from trackers.boxes import Mask, Tracks
+
+
+class LivePerception:
+    """Takes batches as they come; a `Witness` of its own work.
+
+    Args:
+        perception: With `runtime.ahead` 0.
+        put: Where tracklets go; must not block.
+        clocks: Told of every frame and tracklet.
+        board: Told of every frame.
+        failures: Told how each batch went.
+        is_present: Whether there is a camera of that name.
+    """
+
+    def __init__(
+        self,
+        perception: Perception,
+        put: Callable[[Sequence[Tracklet]], None],
+        *,
+        clocks: StreamClocks,
+        board: Board,
+        failures: Failures,
+        is_present: Callable[[str], bool],
+    ) -> None:
+        self._perception = perception
+        self._put = put
+        self._clocks = clocks
+        self._board = board
+        self._failures = failures
+        self._is_present = is_present
+        self._lock = threading.Lock()
+        # Added to a camera's epochs: one more whenever nothing may be tracked across.
+        self._breaks: dict[str, int] = {}
+
+    def take(self, batch: Batch) -> None:
+        """Find the people in a batch; whatever fails costs this batch only."""
+        with self._lock:
+            for stream in batch.ended:
+                self._leave(stream)
+            if not batch.frames:
+                return
+            frames = [self._in_its_epoch(frame) for frame in batch.frames]
+            try:
+                with ExitStack() as threads:
+                    steps = self._perception.tracklets([Batch(frames)], self, threads)
+                    self._send(tracklet for tracklets in steps for tracklet in tracklets)
+            except Exception as error:
+                self._failures.failed(error)
+                for frame in frames:
+                    self._break(frame.stream)
+            else:
+                self._failures.worked()
+
+    def end_tracks(self, stream: str) -> None:
+        """A camera gives no frames any more: its people count as gone."""
+        with self._lock:
+            self._break(stream)
+            self._board.left(stream)
+
+    def finish(self) -> None:
+        """End the tracks of every camera."""
+        with self._lock:
+            for stream in list(self._breaks):
+                self._leave(stream)
+
+    def saw(self, frame: Frame, tracks: Tracks, masks: Sequence[Mask | None]) -> None:
+        """One frame has been through."""
+        self._clocks.note(frame)
+        self._board.saw(frame, len(tracks), time.time())
+
+    def recognised(
+        self, tracklet: Tracklet, embedding: Embedding | None, match: Match | None
+    ) -> None:
+        """Nothing: this half recognises nobody."""
+
+    def _send(self, tracklets: Iterable[Tracklet]) -> None:
+        complete = list(tracklets)
+        for tracklet in complete:
+            self._clocks.begin(tracklet)
+        if complete:
+            self._put(complete)
+
+    def _in_its_epoch(self, frame: Frame) -> Frame:
+        breaks = self._breaks.setdefault(frame.stream, 0)
+        return dataclasses.replace(frame, epoch=frame.epoch + breaks) if breaks else frame
+
+    def _break(self, stream: str) -> None:
+        """End a camera's tracks; the next frame begins new ones whose ids count on."""
+        if stream in self._breaks:
+            self._breaks[stream] += 1
+            self._send(self._perception.assemblers.finish(stream))
+
+    def _leave(self, stream: str) -> None:
+        """End a camera's tracks, and forget it unless one of its name is there again."""
+        self._break(stream)
+        if self._is_present(stream):
+            self._breaks[stream] = self._breaks.get(stream, 0) + 1_000_000  # its epochs restart
+            return
+        self._breaks.pop(stream, None)
+        self._perception.trackers.finish(stream)
+        self._clocks.forget(stream)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, JsonValue, field_validator
+from pydantic import BeforeValidator, Field, JsonValue, SecretStr, field_validator
 
 from gait.strict import StrictModel
 from gait.yaml_config import _expand, _override, _read_with_bases, validate
 from pipeline.config import PipelineConfig
 from pipeline.errors import ConfigError
+from pipeline.overload import OverloadConfig
+from pipeline.sinks.live_config import LiveSinkConfig
 from pipeline.sources.address import HIDDEN, Address
 from pipeline.sources.camera import CameraConfig
 from pipeline.sources.cameras import BatchingConfig
 
 _NAME = re.compile(r"\w[\w .:-]{0,63}")
-_SECRET_KEY = re.compile(r"(pass|secret|token|api_?key)(?!\w*_file$)", re.IGNORECASE)
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SECRET_KEY = re.compile(r"(pass|secret|token|api_?key|headers)(?!\w*_(file|key)$)", re.IGNORECASE)
 
 
 def _address_alone(value: Any) -> Any:
@@ -45,7 +49,9 @@ class LiveConfig(StrictModel):
     Attributes:
         cameras: Each by its name: an address, or a block with `url` and how patient to be.
         batching: When frames of several cameras go through the models together.
+        overload: When something gives way because the machine is too slow.
         pipeline: The models, as for recorded files; `runtime` and `output` do not apply.
+        sinks: Where events go besides the --out folder.
         metrics: Where metrics are served; null serves none.
         control: Unix socket of `trackletgait top` and of commands, in the --out folder unless the
             path is absolute; null opens none.
@@ -57,7 +63,9 @@ class LiveConfig(StrictModel):
         default_factory=dict
     )
     batching: BatchingConfig = BatchingConfig()
+    overload: OverloadConfig = OverloadConfig()
     pipeline: PipelineConfig = PipelineConfig()
+    sinks: list[LiveSinkConfig] = Field(default_factory=list)
     metrics: MetricsConfig | None = None
     control: str | None = "control.sock"
     end_after_s: float = Field(default=5.0, gt=0)
@@ -82,7 +90,7 @@ class LiveConfig(StrictModel):
         Raises:
             ConfigError: An address cannot be used.
         """
-        found = set(_secret_values(self.model_dump(mode="json", exclude={"cameras"})))
+        found = set(_secret_values(self.model_dump(exclude={"cameras"})))
         for name, camera in self.cameras.items():
             found.update(address_of(name, camera).secrets)
         return tuple(sorted(found, key=lambda each: (-len(each), each)))
@@ -156,12 +164,14 @@ def camera_from_json(name: str, data: object) -> CameraConfig:
 def _read_config(data: dict[str, Any], overrides: Sequence[str], where: str) -> LiveConfig:
     for override in overrides:
         _override(data, override)
+    written = dict(data)
+    # A camera's address is filled when it is parsed: there a value may hold any character.
     cameras = data.pop("cameras", None) or {}
-    data = _expand(data, where)
+    data = {**_expand(data, where), "cameras": cameras}
     try:
-        config = validate(LiveConfig, {**data, "cameras": cameras}, where)
+        config = validate(LiveConfig, data, where)
     except ConfigError as error:
-        raise ConfigError(_hidden(str(error), {**data, "cameras": cameras})) from None
+        raise ConfigError(_hidden(str(error), [data, _filled_in(written)])) from None
     for name, camera in config.cameras.items():
         try:
             address_of(name, camera)
@@ -186,6 +196,11 @@ def _hidden(text: str, data: object) -> str:
     return text
 
 
+def _filled_in(data: object) -> Mapping[str, str]:
+    """Return what the environment fills into a file, as if all of it were secret."""
+    return {f"secret {name}": os.environ.get(name, "") for name in _VARIABLE.findall(str(data))}
+
+
 def _secret_values(data: object, *, is_secret: bool = False) -> Iterator[str]:
     """Yield the secrets in a configuration: by the name of the key, or in an address."""
     if isinstance(data, Mapping):
@@ -196,6 +211,8 @@ def _secret_values(data: object, *, is_secret: bool = False) -> Iterator[str]:
     elif isinstance(data, list | tuple):
         for value in data:
             yield from _secret_values(value, is_secret=is_secret)
+    elif isinstance(data, SecretStr):
+        yield from filter(None, [data.get_secret_value()])
     elif isinstance(data, str) and is_secret and data:
         yield data
     elif isinstance(data, str) and "://" in data:

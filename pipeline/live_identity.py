@@ -15,6 +15,7 @@ from pipeline.latency import Latencies
 from pipeline.live_clocks import StreamClocks
 from pipeline.live_failures import Failures
 from pipeline.live_status import TO_SIGHTING
+from pipeline.overload import OverloadPolicy
 from pipeline.sinks.live import Event, sighting_event
 from pipeline.transport.superseding import SupersedingQueue
 from pipeline.values import Embedding, Frame, Match, Sighting
@@ -37,6 +38,7 @@ class LiveIdentity:
         clocks: Told of every track that has ended.
         latencies: Where the time from capture to sighting is counted.
         failures: Told how each batch of tracklets went.
+        overload: Asked how long to rest after each.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class LiveIdentity:
         clocks: StreamClocks,
         latencies: Latencies,
         failures: Failures,
+        overload: OverloadPolicy,
     ) -> None:
         self.num_sightings = 0
         self._identity = identity
@@ -56,6 +59,8 @@ class LiveIdentity:
         self._clocks = clocks
         self._latencies = latencies
         self._failures = failures
+        self._overload = overload
+        self._is_ending = threading.Event()
         self._seen: dict[tuple[str, int], str] = {}  # identities told of tracks still open
         self._thread = threading.Thread(target=self._work, name="identity", daemon=True)
 
@@ -66,6 +71,7 @@ class LiveIdentity:
     def end(self, within_s: float) -> bool:
         """Identify what waits, without embedding it when time runs out; say whether it is over."""
         self._queue.close()
+        self._is_ending.set()
         if not self._thread.is_alive():
             return True
         self._thread.join(max(0.0, within_s - _INTERRUPTED_S))
@@ -92,7 +98,10 @@ class LiveIdentity:
     def _work(self) -> None:
         while not self._queue.is_over:
             if tracklets := self._queue.get():
+                began_s = time.monotonic()
                 self._identify(tracklets)
+                rest_s = self._overload.identity_rest_s(time.monotonic() - began_s)
+                self._is_ending.wait(rest_s)
         for sighting in self._identity.finish():
             self._end(sighting)
 

@@ -16,9 +16,12 @@ from gait.tracklet import Tracklet
 from pipeline.live_clocks import StreamClocks
 from pipeline.live_failures import Failures
 from pipeline.live_status import Board
+from pipeline.overload import OverloadPolicy
 from pipeline.perception import Perception
 from pipeline.values import Batch, Embedding, Frame, Match
 from trackers.boxes import Mask, Tracks
+
+_MANY_EPOCHS = 1_000_000  # a camera that was changed counts its epochs from 0 again
 
 
 class LivePerception:
@@ -30,6 +33,7 @@ class LivePerception:
         clocks: Told of every frame and tracklet.
         board: Told of every frame.
         failures: Told how each batch went.
+        overload: Asked which frames to look at, told how old they were afterwards.
         is_present: Whether there is a camera of that name.
     """
 
@@ -41,6 +45,7 @@ class LivePerception:
         clocks: StreamClocks,
         board: Board,
         failures: Failures,
+        overload: OverloadPolicy,
         is_present: Callable[[str], bool],
     ) -> None:
         self._perception = perception
@@ -48,19 +53,21 @@ class LivePerception:
         self._clocks = clocks
         self._board = board
         self._failures = failures
+        self._overload = overload
         self._is_present = is_present
         self._lock = threading.Lock()
         # Added to a camera's epochs: one more whenever nothing may be tracked across.
         self._breaks: dict[str, int] = {}
+        self._watched: set[str] = set()  # cameras of which a frame came since the last break
 
     def take(self, batch: Batch) -> None:
         """Find the people in a batch; whatever fails costs this batch only."""
         with self._lock:
             for stream in batch.ended:
                 self._leave(stream)
-            if not batch.frames:
+            frames = [self._in_its_epoch(f) for f in batch.frames if self._overload.admits(f)]
+            if not frames:
                 return
-            frames = [self._in_its_epoch(frame) for frame in batch.frames]
             try:
                 with ExitStack() as threads:
                     steps = self._perception.tracklets([Batch(frames)], self, threads)
@@ -75,8 +82,9 @@ class LivePerception:
     def end_tracks(self, stream: str) -> None:
         """A camera gives no frames any more: its people count as gone."""
         with self._lock:
-            self._break(stream)
-            self._board.left(stream)
+            if stream in self._watched:
+                self._break(stream)
+                self._board.left(stream)
 
     def finish(self) -> None:
         """End the tracks of every camera."""
@@ -86,8 +94,10 @@ class LivePerception:
 
     def saw(self, frame: Frame, tracks: Tracks, masks: Sequence[Mask | None]) -> None:
         """One frame has been through."""
+        now_s = time.time()
         self._clocks.note(frame)
-        self._board.saw(frame, len(tracks), time.time())
+        self._board.saw(frame, len(tracks), now_s)
+        self._overload.processed(frame, now_s - (frame.captured_s or now_s))
 
     def recognised(
         self, tracklet: Tracklet, embedding: Embedding | None, match: Match | None
@@ -102,6 +112,7 @@ class LivePerception:
             self._put(complete)
 
     def _in_its_epoch(self, frame: Frame) -> Frame:
+        self._watched.add(frame.stream)
         breaks = self._breaks.setdefault(frame.stream, 0)
         return dataclasses.replace(frame, epoch=frame.epoch + breaks) if breaks else frame
 
@@ -109,14 +120,16 @@ class LivePerception:
         """End a camera's tracks; the next frame begins new ones whose ids count on."""
         if stream in self._breaks:
             self._breaks[stream] += 1
+            self._watched.discard(stream)
             self._send(self._perception.assemblers.finish(stream))
 
     def _leave(self, stream: str) -> None:
         """End a camera's tracks, and forget it unless one of its name is there again."""
         self._break(stream)
         if self._is_present(stream):
-            self._breaks[stream] = self._breaks.get(stream, 0) + 1_000_000  # its epochs restart
+            self._breaks[stream] = self._breaks.get(stream, 0) + _MANY_EPOCHS
             return
         self._breaks.pop(stream, None)
         self._perception.trackers.finish(stream)
         self._clocks.forget(stream)
+        self._overload.forget(stream)

@@ -1,0 +1,119 @@
+"""The --out folder of a live run and the sinks beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from pipeline.closing import Closing
+from pipeline.errors import OutputError
+from pipeline.live_config import LiveConfig
+from pipeline.live_status import SinkStatus
+from pipeline.sinks.folder import MARKER, ResultsFolder
+from pipeline.sinks.jsonl import JsonlSink
+from pipeline.sinks.live import Event, LiveSink, SinkRunner
+
+_FULL_BYTES = 100_000_000
+_KEEP = 10
+_JOURNAL_FULL_BYTES = 10_000_000
+_JOURNAL_KEEP = 2
+_CLOSING_S = 1.0
+
+
+def live_folder(path: Path) -> ResultsFolder:
+    """Return the folder of a live run, made if missing; what former live runs wrote stays.
+
+    Raises:
+        OutputError: It cannot be made, or holds something else.
+    """
+    folder = ResultsFolder(path)
+    with folder.writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+        is_ours = (path / MARKER).exists()
+        is_taken = folder.run.exists() or folder.sightings.exists()
+        if folder.report.exists() or (is_taken and not is_ours):
+            raise OutputError(
+                f"{path}: expected a new folder or one of `trackletgait run`, found other results; "
+                "choose another folder with --out"
+            )
+        (path / MARKER).write_text("A live run of trackletgait; the next one adds to its files.\n")
+    return folder
+
+
+class Outputs(Closing):
+    """Every sink, each in its own thread.
+
+    Args:
+        config: With further sinks.
+        folder: For sightings.jsonl and events.jsonl, which rotate; None writes neither.
+        sinks: More of them, by name.
+
+    Raises:
+        ConfigError: A sink can never work as configured.
+        OutputError: A file cannot be opened.
+    """
+
+    def __init__(
+        self,
+        config: LiveConfig,
+        folder: ResultsFolder | None,
+        sinks: Mapping[str, LiveSink],
+    ) -> None:
+        self._runners: list[SinkRunner] = []
+        starts: list[Callable[[], SinkRunner]] = []
+        if folder is not None:
+            starts += [lambda: _sightings(folder), lambda: _journal(folder)]
+        starts += [_starting(name, sink) for name, sink in sinks.items()]
+        starts += [sink.start for sink in config.sinks]
+        try:
+            for start in starts:
+                self._runners.append(start())
+        except BaseException:
+            self.close()
+            raise
+
+    def put(self, event: Event) -> None:
+        """Pass an event to every sink; never blocks."""
+        for runner in self._runners:
+            runner.put(event)
+
+    @property
+    def runners(self) -> Sequence[SinkRunner]:
+        """Every sink's runner."""
+        return tuple(self._runners)
+
+    def statuses(self) -> list[SinkStatus]:
+        """Return what each sink does now."""
+        pairs = [(runner.name, runner.counts) for runner in self._runners]
+        return [
+            SinkStatus(
+                name=name,
+                written=counts.written,
+                dropped=counts.dropped,
+                waiting=counts.waiting,
+                error=counts.error,
+            )
+            for name, counts in pairs
+        ]
+
+    def close(self, within_s: float = _CLOSING_S) -> None:
+        """Write what is left, but end in time."""
+        deadline_s = time.monotonic() + within_s
+        for runner in self._runners:
+            runner.close(max(0.1, deadline_s - time.monotonic()))
+
+
+def _starting(name: str, sink: LiveSink) -> Callable[[], SinkRunner]:
+    return lambda: SinkRunner(sink, name)
+
+
+def _sightings(folder: ResultsFolder) -> SinkRunner:
+    sink = JsonlSink(folder.sightings, rotate_bytes=_FULL_BYTES, keep=_KEEP)
+    return SinkRunner(sink, "sightings.jsonl", kinds={"sighting"})
+
+
+def _journal(folder: ResultsFolder) -> SinkRunner:
+    path = folder.path / "events.jsonl"
+    sink = JsonlSink(path, rotate_bytes=_JOURNAL_FULL_BYTES, keep=_JOURNAL_KEEP)
+    return SinkRunner(sink, "events.jsonl", kinds={"camera", "overload"})

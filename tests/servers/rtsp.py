@@ -3,8 +3,8 @@
 /usr/bin/python3 tests/servers/rtsp.py --units clip.units --path cam0 --path cam1 --fps 10
 
 `clip.units` holds H.264 access units (`clip.h265` H.265), each behind its length (4 bytes,
-big-endian), the first one decodable by itself; they are sent over and over. Prints {"port": N} once it listens, then obeys
-lines on its standard input:
+big-endian), the first one decodable by itself; they are sent over and over. Prints {"port": N}
+once it listens, then obeys lines on its standard input:
 
     pause PATH          sends nothing more, but keeps every connection open
     resume PATH

@@ -1,0 +1,173 @@
+"""What the chaos rows look at: what cameras did, and what the process holds."""
+
+from __future__ import annotations
+
+import gc
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import psutil
+
+from pipeline.sources.camera_state import CameraState, Change
+from pipeline.sources.cameras import Cameras
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Attributes:
+        fault: What was done.
+        must_show: What it had to show.
+        shown: What it showed, with figures.
+        is_ok: Whether that is enough.
+    """
+
+    fault: str
+    must_show: str
+    shown: str
+    is_ok: bool
+
+
+class Diary:
+    """Remembers every change of state and when it was."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[float, Change]] = []
+
+    def changed(self, change: Change) -> None:
+        """Note a change."""
+        self.entries.append((time.monotonic(), change))
+
+    def first_s(self, state: CameraState, since_s: float = 0.0, camera: str | None = None) -> float:
+        """Return when a state was first entered since then; infinite if it was not."""
+        return next(
+            (
+                at_s
+                for at_s, change in list(self.entries)
+                if at_s >= since_s and change.state is state and camera in (None, change.camera)
+            ),
+            float("inf"),
+        )
+
+    def has_entered(self, state: CameraState, since_s: float) -> Callable[[], bool]:
+        """Return a question: has a state been entered since then?"""
+        return lambda: math.isfinite(self.first_s(state, since_s))
+
+    def has_failed(self, num_times: int) -> Callable[[], bool]:
+        """Return a question: has it been tried anew more often than that?"""
+        return lambda: self.count(CameraState.CONNECTING) > num_times
+
+    def has_reason(self, *states: CameraState) -> Callable[[], bool]:
+        """Return a question: was a reason given for one of the states?"""
+        return lambda: bool(self.reason(*states))
+
+    def count(self, state: CameraState) -> int:
+        """Return how often a state was entered."""
+        return sum(change.state is state for _, change in list(self.entries))
+
+    def reason(self, *states: CameraState) -> str:
+        """Return the first reason given for one of the states; empty without."""
+        found = (c.reason for _, c in list(self.entries) if c.state in states and c.reason)
+        return next(found, "")
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What this process holds.
+
+    Attributes:
+        rss_mib: Resident memory.
+        threads: Threads, those of libraries too.
+        files: Open file descriptors.
+    """
+
+    rss_mib: float
+    threads: int
+    files: int
+
+    @classmethod
+    def now(cls) -> Holdings:
+        """Look, after collecting garbage."""
+        gc.collect()
+        process = psutil.Process()
+        return cls(process.memory_info().rss / 2**20, process.num_threads(), process.num_fds())
+
+    def is_flat_since(self, before: Holdings) -> bool:
+        """Return whether nothing grew by more than one in a hundred."""
+        return (
+            self.rss_mib <= 1.01 * before.rss_mib
+            and self.threads <= before.threads
+            and self.files <= before.files
+        )
+
+    def since(self, before: Holdings) -> str:
+        """Return both in words."""
+        return (
+            f"RSS {before.rss_mib:.1f} to {self.rss_mib:.1f} MiB, threads {before.threads} to "
+            f"{self.threads}, files {before.files} to {self.files}"
+        )
+
+
+class Consumer:
+    """Takes batches as fast as they come, or slower, and notes what came."""
+
+    def __init__(self, cameras: Cameras, seconds_per_batch: float = 0.0) -> None:
+        self._cameras = cameras
+        self._pause_s = seconds_per_batch
+        self.indices: dict[str, list[int]] = {}
+        self.ages_s: list[float] = []
+        self.error: Exception | None = None
+        self.thread = threading.Thread(target=self._consume, daemon=True)
+
+    def missing(self, name: str) -> int:
+        """Return how many frames of a camera were skipped between its first and its last."""
+        return sum(later - earlier - 1 for earlier, later in pairwise(self.indices.get(name, [])))
+
+    def age_s(self, percentile: float) -> float:
+        """Return a percentile of the frames' ages when they were handed over."""
+        return float(np.percentile(self.ages_s, percentile))
+
+    def _consume(self) -> None:
+        try:
+            for batch in self._cameras.batches():
+                now_s = time.time()
+                for frame in batch.frames:
+                    self.indices.setdefault(frame.stream, []).append(frame.index)
+                    self.ages_s.append(now_s - (frame.captured_s or 0.0))
+                time.sleep(self._pause_s)
+        except Exception as error:  # told to whoever asks for the row
+            self.error = error
+
+
+@contextmanager
+def consumed(cameras: Cameras, seconds_per_batch: float = 0.0) -> Iterator[Consumer]:
+    """Consume while the block runs, then close the cameras."""
+    consumer = Consumer(cameras, seconds_per_batch)
+    consumer.thread.start()
+    try:
+        yield consumer
+    finally:
+        cameras.close()
+        consumer.thread.join(10)
+
+
+def wait_for(what: Callable[[], bool], seconds: float) -> bool:
+    """Wait until something holds; return whether it came to hold in time."""
+    deadline_s = time.monotonic() + seconds
+    while time.monotonic() < deadline_s:
+        if what():
+            return True
+        time.sleep(0.02)
+    return what()
+
+
+def all_live(cameras: Cameras, names: Sequence[str]) -> Callable[[], bool]:
+    """Return a question: are they all live?"""
+    return lambda: all(cameras.by_name[name].state is CameraState.LIVE for name in names)

@@ -21,6 +21,7 @@ from pipeline.commands.doctor import doctor
 from pipeline.commands.embed import embed
 from pipeline.commands.evaluate import evaluate, results
 from pipeline.commands.export import export
+from pipeline.commands.keys import keys
 from pipeline.commands.process import demo, process
 from pipeline.commands.synth import app as synth
 from pipeline.commands.train import export_authors, export_weights, train
@@ -44,6 +45,7 @@ app.command()(export)
 app.command()(export_weights)
 app.command()(export_authors)
 app.command()(doctor)
+app.command()(keys)
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
 app.add_typer(synth, name="synth")

@@ -23,7 +23,9 @@ from pipeline.commands.evaluate import evaluate, results
 from pipeline.commands.export import export
 from pipeline.commands.keys import keys
 from pipeline.commands.process import demo, process
+from pipeline.commands.run import run
 from pipeline.commands.synth import app as synth
+from pipeline.commands.top import top
 from pipeline.commands.train import export_authors, export_weights, train
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.version import __version__
@@ -37,6 +39,8 @@ app = typer.Typer(
 )
 app.command()(process)
 app.command()(demo)
+app.command()(run)
+app.command()(top)
 app.command()(embed)
 app.command()(train)
 app.command("eval")(evaluate)

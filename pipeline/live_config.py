@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ from pipeline.sources.cameras import BatchingConfig
 _NAME = re.compile(r"\w[\w .:-]{0,63}")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SECRET_KEY = re.compile(r"(pass|secret|token|api_?key|headers)(?!\w*_(file|key)$)", re.IGNORECASE)
+_SHORTEST_SECRET = 4
 
 
 def _address_alone(value: Any) -> Any:
@@ -141,7 +142,7 @@ def address_of(name: str, camera: CameraConfig) -> Address:
         ConfigError: Naming the camera and what is wrong with its address.
     """
     try:
-        return Address.parse(camera.url)
+        return _only_reading(camera.url)
     except ConfigError as error:
         raise ConfigError(f"cameras.{name}.url: {error}") from None
 
@@ -180,20 +181,42 @@ def _read_config(data: dict[str, Any], overrides: Sequence[str], where: str) -> 
     return config
 
 
+def _only_reading(text: str) -> Address:
+    """Return an address, but none of which a part of the password might be shown.
+
+    Raises:
+        ConfigError: It cannot be used, or has two readings.
+    """
+    address = Address.parse(text)
+    if "://" in text and address.shown.count("@") > 1:
+        raise ConfigError(
+            "expected one @, between password and host, got several and a / among them: which is "
+            "which cannot be told; put the password into a variable (${GATE_PASSWORD}) or a file "
+            "(password_file), or write @ as %40"
+        )
+    return address
+
+
 def _new_name(address: str, taken: Mapping[str, object]) -> str:
     """Return a name for a camera that has none: its host, or its file."""
     # of what is shown: a password that is part of the address must not be part of the name
-    shown = Address.parse(address).shown
+    shown = _only_reading(address).shown
     place = (urlsplit(shown).hostname if "://" in shown else Path(shown).stem) or "camera"
     name = re.sub(r"[^\w .:-]", "-", place).lstrip(" .:-")[:60] or "camera"
     numbers = (f"{name}-{number}" for number in range(2, len(taken) + 3))
     return name if name not in taken else next(each for each in numbers if each not in taken)
 
 
-def _hidden(text: str, data: object) -> str:
-    for secret in sorted(_secret_values(data), key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
+def hidden(text: str, secrets: Iterable[str]) -> str:
+    """Return a text without the secrets; those of one to three letters would tear up any text."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, HIDDEN)
     return text
+
+
+def _hidden(text: str, data: object) -> str:
+    return hidden(text, _secret_values(data))
 
 
 def _filled_in(data: object) -> Mapping[str, str]:

@@ -32,7 +32,7 @@ class Failures:
         most_in_a_row: int = MOST_IN_A_ROW,
     ) -> None:
         self.count = 0
-        self._step = step
+        self.step = step
         self._give_up = give_up
         self._most_in_a_row = most_in_a_row
         self._lock = threading.Lock()
@@ -51,11 +51,11 @@ class Failures:
             is_new = kind != self._last
             self._last, self._in_a_row = kind, 1 if is_new else self._in_a_row + 1
         words = f"{type(error).__name__}: {error}"
-        logger.error("%s failed, a batch is skipped: %s", self._step, words, exc_info=is_new)
+        logger.error("%s failed, a batch is skipped: %s", self.step, words, exc_info=is_new)
         if self._in_a_row == self._most_in_a_row:
             self._give_up(
                 PipelineError(
-                    f"{self._step} failed {self._in_a_row} times in a row at {kind[1]}; the last "
+                    f"{self.step} failed {self._in_a_row} times in a row at {kind[1]}; the last "
                     f"time with {words}"
                 )
             )

@@ -92,11 +92,12 @@ class RunStatus(StrictModel):
         uptime_s: Seconds since the run began.
         cameras: In the order they were added.
         sinks: Where events go.
+        overload: What gives way, as `Level` names it.
         queue: Tracklets that wait to be identified.
         queue_lost: Tracklets that made room for newer ones.
         sightings: Sightings told.
         failures: Batches that a step failed on, by step.
-        latency_s: p50, p95 and p99 of the last minute, by stage.
+        latency_s: p50, p95 and p99 of the last minute, by stage; None of nothing.
     """
 
     version: str
@@ -104,11 +105,12 @@ class RunStatus(StrictModel):
     uptime_s: float
     cameras: list[CameraStatus]
     sinks: list[SinkStatus]
+    overload: str
     queue: int
     queue_lost: int
     sightings: int
     failures: dict[str, int]
-    latency_s: dict[str, list[float]]
+    latency_s: dict[str, list[float | None]]
 
 
 @dataclass(slots=True)

@@ -1,0 +1,125 @@
+"""`trackletgait top`: what a live run does now, camera by camera."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.errors import LinkError
+
+if TYPE_CHECKING:
+    from pipeline.live_status import CameraStatus, RunStatus
+
+_COLOURS = {"live": "green", "connecting": "yellow", "paused": "dim"}
+_COLUMNS = ("camera", "state", "in", "done", "dropped", "age", "people", "p50", "p95", "")
+_MOST_FAILURES = 5  # in a row: a run that ends or restarts is waited for that long
+
+
+def top(
+    socket: Annotated[
+        Path, typer.Argument(help="Folder of the run, or its control socket.", show_default=True)
+    ] = Path("live-results"),
+    once: Annotated[bool, typer.Option("--once", help="Show it once and end.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="As JSON, a line each time.")] = False,
+    interval: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.1)] = 1.0,
+) -> None:
+    """Show the cameras of a run: state, frames a second, age, people, latency; Ctrl-C ends it."""
+    path = socket / "control.sock" if socket.is_dir() else socket
+    if once or json_:
+        _print_each(path, is_json=json_, is_once=once, interval_s=interval)
+        return
+    status, failures = _asked(path), 0
+    with Live(table(status), console=Console(), auto_refresh=False) as live:
+        while True:
+            time.sleep(interval)
+            try:
+                status, failures = _asked(path), 0
+            except LinkError:
+                failures += 1
+                if failures > _MOST_FAILURES:
+                    raise
+            live.update(table(status), refresh=True)
+
+
+def _print_each(path: Path, *, is_json: bool, is_once: bool, interval_s: float) -> None:
+    while True:
+        status = _asked(path)
+        if is_json:
+            typer.echo(status.model_dump_json())
+        else:
+            Console().print(table(status))
+        if is_once:
+            return
+        time.sleep(interval_s)
+
+
+def _asked(path: Path) -> RunStatus:
+    from pydantic import ValidationError
+
+    from pipeline.live_control import ask
+    from pipeline.live_status import RunStatus
+
+    answer = ask(path, {"do": "status"})
+    answer.pop("ok", None)
+    try:
+        return RunStatus.model_validate(answer)
+    except ValidationError as error:
+        raise LinkError(
+            f"{path}: expected the status of this version's `trackletgait run`, got another "
+            f"version's: {error.errors()[0]['loc']}"
+        ) from error
+
+
+def table(status: RunStatus) -> RenderableType:
+    """Return the run as a table: a row a camera, and a line for all of them."""
+    rows = Table(box=None, pad_edge=False)
+    for column in _COLUMNS:
+        rows.add_column(column, justify="left" if column in ("camera", "state", "") else "right")
+    for camera in status.cameras:
+        rows.add_row(*_cells(camera))
+    lost = f", {status.queue_lost} lost" if status.queue_lost else ""
+    failing = [f"{sink.name}: {sink.error}" for sink in status.sinks if sink.error]
+    failures = [f"{step} failed {n} times" for step, n in status.failures.items() if n]
+    words = [
+        f"up {_duration(status.uptime_s)}, {status.sightings} sightings, {status.queue} tracklets "
+        f"wait{lost}, {status.overload}",
+        *(f"[red]{escape(each)}[/]" for each in (*failing, *failures)),
+    ]
+    return Group(rows, *words)
+
+
+def _cells(camera: CameraStatus) -> list[str]:
+    colour = _COLOURS.get(camera.state, "red")
+    retry = "" if camera.retry_in_s is None else f" (in {camera.retry_in_s:.0f} s)"
+    return [
+        escape(camera.name),
+        f"[{colour}]{camera.state}[/]",
+        f"{camera.fps_in:.1f}",
+        f"{camera.fps_processed:.1f}",
+        f"{camera.fps_dropped:.1f}",
+        "-" if camera.age_s is None else _duration(camera.age_s),
+        str(camera.people),
+        _milliseconds(camera.latency_p50_s),
+        _milliseconds(camera.latency_p95_s),
+        escape((camera.reason or "") + retry),
+    ]
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{1000 * seconds:.0f} ms"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, hours = int(seconds // 60), int(seconds // 3600)
+    if hours:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{minutes} min"

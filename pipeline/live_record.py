@@ -1,0 +1,107 @@
+"""run.json of a live run: what ran, without its secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+from pipeline.errors import ConfigError
+from pipeline.file_run import _versions
+from pipeline.identity import Identity
+from pipeline.live_config import LiveConfig, hidden
+from pipeline.perception import Perception
+from pipeline.sinks.folder import ResultsFolder
+from pipeline.sinks.run import ModelFile, RunRecord, StageSpeed, write_run
+from pipeline.sources.address import HIDDEN, Address
+from pipeline.telemetry import StageTime
+
+
+class LiveRecord:
+    """Writes run.json at the beginning and at the end.
+
+    Args:
+        folder: Where; None writes nothing.
+        config: Of the run.
+        command: The command line.
+        perception: Whose models are named.
+        identity: Likewise.
+    """
+
+    def __init__(
+        self,
+        folder: ResultsFolder | None,
+        config: LiveConfig,
+        command: Sequence[str],
+        perception: Perception,
+        identity: Identity,
+    ) -> None:
+        self._folder = folder
+        self._config = config.shown()
+        secrets = config.secrets()
+        self._command = tuple(hidden(_shown(word), secrets) for word in command)
+        self._perception = perception
+        self._identity = identity
+        self._started = datetime.now(UTC)
+
+    def write(
+        self,
+        status: Literal["running", "finished", "failed"],
+        *,
+        problem: str | None = None,
+        stages: Mapping[str, StageTime] | None = None,
+    ) -> None:
+        """Write what is known.
+
+        Raises:
+            OutputError: It cannot be written; a former run.json is still whole.
+        """
+        if self._folder is None:
+            return
+        encoder = self._identity.encoder
+        record = RunRecord(
+            status=status,
+            problem=problem,
+            started=self._started,
+            finished=None if status == "running" else datetime.now(UTC),
+            command=self._command,
+            config=self._config,
+            versions=_versions(),
+            models=tuple(self._models()),
+            encoder=encoder.description,
+            encoder_is_trained=encoder.is_trained,
+            stages=tuple(_speed(name, spent) for name, spent in (stages or {}).items()),
+        )
+        write_run(self._folder, record)
+
+    def _models(self) -> Iterator[ModelFile]:
+        stages: Mapping[str, object] = {
+            "detector": self._perception.detector,
+            "appearance": self._perception.appearance,
+            "segmenter": self._perception.segmenter,
+            "encoder": self._identity.encoder,
+        }
+        for role, stage in stages.items():
+            if stage is not None:
+                name = getattr(stage, "description", type(stage).__name__)
+                yield ModelFile(role=role, name=name, sha256=getattr(stage, "model_hash", None))
+
+
+def _shown(word: str) -> str:
+    """Return a word of the command line as it may be seen."""
+    if "://" not in word:
+        return word
+    try:
+        return Address.parse(word).shown
+    except ConfigError:
+        return HIDDEN
+
+
+def _speed(name: str, spent: StageTime) -> StageSpeed:
+    return StageSpeed(
+        name=name,
+        calls=spent.calls,
+        items=spent.items,
+        seconds=spent.seconds,
+        items_per_s=spent.items / spent.seconds if spent.seconds else None,
+    )

@@ -1,0 +1,197 @@
+"""How old frames become inside perception, with cameras and stages of known speed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+
+from pipeline.config import PipelineConfig
+from pipeline.perception import Perception
+from pipeline.telemetry import Telemetry
+from pipeline.turnstile import Turnstile
+from pipeline.values import Batch, Frame
+from trackers.boxes import Detections, Mask
+
+IMAGE = np.zeros((48, 64, 3), np.uint8)
+FPS = 25
+
+
+class Camera:
+    """Shows its newest frame to whoever asks, as often as its rate gives a new one."""
+
+    def __init__(self, fps=FPS):
+        self._fps = fps
+        self.is_closed = threading.Event()
+
+    def batches(self):
+        begun_s, last = time.monotonic(), -1
+        while not self.is_closed.is_set():
+            index = int((time.monotonic() - begun_s) * self._fps)
+            if index == last:
+                time.sleep(0.002)
+                continue
+            last = index
+            captured_s = begun_s + index / self._fps
+            yield Batch([Frame(IMAGE, "gate", index, index / self._fps, 0, captured_s)])
+
+
+class Finds:
+    """A detector of known speed."""
+
+    description, model_hash = "finds", None
+
+    def __init__(self, takes_s):
+        self._takes_s = takes_s
+
+    def detect(self, frames):
+        time.sleep(self._takes_s)
+        box = np.array([(10, 8, 26, 44)], np.float32)
+        return [Detections(box, np.array([0.9], np.float32)) for _ in frames]
+
+    def close(self):
+        pass
+
+
+class Cuts:
+    """A segmenter of known speed."""
+
+    description, model_hash = "cuts", None
+
+    def __init__(self, takes_s):
+        self._takes_s = takes_s
+
+    def segment(self, frames, tracks):
+        time.sleep(self._takes_s)
+        return [tuple(Mask(np.ones((36, 16), bool), 10, 8) for _ in t.track_ids) for t in tracks]
+
+    def close(self):
+        pass
+
+
+class Watch:
+    """A witness that notes the age of what it sees, and takes its time."""
+
+    def __init__(self, takes_s=0.0):
+        self._takes_s = takes_s
+        self.ages_s = []
+
+    def saw(self, frame, tracks, masks):
+        time.sleep(self._takes_s)
+        self.ages_s.append(time.monotonic() - frame.captured_s)
+
+    def recognised(self, tracklet, embedding, match):
+        pass
+
+
+def run(*, detect_s=0.002, segment_s=0.002, record_s=0.0, seconds=1.6, fps=FPS, **runtime):
+    """Return the ages of what came out of perception within so many seconds, without the first."""
+    camera, watch = Camera(fps), Watch(record_s)
+    config = PipelineConfig.model_validate({"runtime": runtime})
+    with Perception(config, Telemetry()) as perception, ExitStack() as threads:
+        perception.detector, perception.segmenter = Finds(detect_s), Cuts(segment_s)
+        tracklets = perception.tracklets(camera.batches(), watch, threads)
+        threads.callback(camera.is_closed.set)
+        begun_s = time.monotonic()
+        for _ in tracklets:
+            if time.monotonic() - begun_s >= seconds:
+                break
+    return np.array(watch.ages_s[2:])
+
+
+@pytest.mark.parametrize("slow", ["detect_s", "segment_s", "record_s"])
+def test_a_stage_five_times_too_slow_sees_fresh_frames_wherever_it_is(slow):
+    ages_s = run(**{slow: 5 / FPS}, fresh_s=0.4)
+    assert len(ages_s) >= 4
+    assert np.percentile(ages_s, 99) <= 0.5 + 1 / FPS
+
+
+def test_steps_work_side_by_side_while_that_keeps_frames_fresh():
+    ages_s = run(detect_s=0.06, segment_s=0.06, fresh_s=0.4)
+    assert len(ages_s) > 1.3 * 1.6 / 0.12  # one after another there would be 13
+    assert np.percentile(ages_s, 99) <= 0.4
+
+
+def test_a_recording_is_not_held_up():
+    ages_s = run(detect_s=0.06, segment_s=0.06)
+    assert len(ages_s) > 1.4 * 1.6 / 0.12
+
+
+def test_leaving_early_ends_every_thread_also_those_that_wait_at_the_turnstile():
+    before = threading.active_count()
+    start = time.monotonic()
+    run(segment_s=0.3, seconds=0.5, fresh_s=0.2)
+    assert time.monotonic() - start < 5
+    assert threading.active_count() <= before
+
+
+def test_a_stage_that_fails_ends_a_live_run_within_a_second():
+    class Fails(Finds):
+        def detect(self, frames):
+            if frames[0].index >= 3:
+                failed_s.append(time.monotonic())
+                raise RuntimeError("the detector broke")
+            return super().detect(frames)
+
+    failed_s = []
+    camera = Camera()
+    before = threading.active_count()
+    config = PipelineConfig.model_validate({"runtime": {"fresh_s": 0.4}})
+    with Perception(config, Telemetry()) as perception:
+        perception.detector, perception.segmenter = Fails(0.0), Cuts(0.0)
+
+        def live():
+            with ExitStack() as threads:
+                tracklets = perception.tracklets(camera.batches(), Watch(), threads)
+                threads.callback(camera.is_closed.set)
+                for _ in tracklets:
+                    pass
+
+        with pytest.raises(RuntimeError, match="the detector broke"):
+            live()
+        assert time.monotonic() - failed_s[0] < 1
+    assert threading.active_count() <= before
+
+
+def test_the_turnstile_tries_two_again_only_when_two_will_be_quick_enough():
+    now_s = [0.0]
+    turnstile = Turnstile(fresh_s=0.4, clock=lambda: now_s[0])
+
+    def slowly(seconds):
+        def items():
+            for item in turnstile.let_in([0]):
+                now_s[0] += seconds
+                yield item
+
+        assert list(turnstile.let_out(items())) == [0]
+
+    assert turnstile.room == 1
+    slowly(0.1)
+    assert turnstile.room == 2
+    slowly(0.3)
+    assert turnstile.room == 2
+    slowly(0.5)
+    assert turnstile.room == 1
+    slowly(0.2)
+    assert turnstile.room == 1
+    for _ in range(20):
+        slowly(0.15)
+    assert turnstile.room == 2
+
+
+def test_a_closed_turnstile_lets_nothing_in():
+    turnstile = Turnstile(fresh_s=0.4)
+    entered = turnstile.let_in([1, 2, 3])
+    assert next(entered) == 1
+    waiting = threading.Thread(target=lambda: rest.extend(entered))
+    rest = []
+    waiting.start()
+    time.sleep(0.02)
+    assert waiting.is_alive()
+    turnstile.close()
+    waiting.join(1)
+    assert not waiting.is_alive()
+    assert rest == []

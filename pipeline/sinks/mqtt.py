@@ -24,7 +24,7 @@ from pipeline.sinks.live import Event, is_loopback
 TOPIC_FIELDS = ("kind", "camera")
 
 _CONNECT_TIMEOUT_S = 5.0
-_LONGEST_RECONNECT_S = 30
+_LONGEST_RECONNECT_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class MqttSink(Closing):
         self._sent: dict[str, int] = {}  # uid to the number under which it is on its way
         self._changed = threading.Condition()
         self._acknowledged: set[int] = set()
-        self._connected = threading.Event()
+        self._is_connected = False
         self._trouble: str | None = None
         self._is_started = False
         self._client = self._built()
@@ -126,7 +126,7 @@ class MqttSink(Closing):
         if not self._is_started:
             return
         self._is_started = False
-        if self._connected.is_set():
+        if self._is_connected:
             # When the broker does not hear it, its last will says the same.
             with suppress(OutputError):
                 self._await([self._publish(self._status_topic, "offline", is_kept=True)], 1.0)
@@ -157,8 +157,12 @@ class MqttSink(Closing):
             self._client.connect_async(self._broker.host, self._broker.port, keepalive=30)
             self._client.loop_start()
             self._is_started = True
-        if not self._connected.wait(_CONNECT_TIMEOUT_S):
-            raise OutputError(f"{self._where}: {self._trouble or 'no connection'}")
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._is_connected or self._trouble is not None, _CONNECT_TIMEOUT_S
+            )
+            if not self._is_connected:
+                raise OutputError(f"{self._where}: {self._trouble or 'no connection'}")
 
     def _publish(self, topic: str, payload: bytes | str, *, is_kept: bool = False) -> int:
         """Hand a message to the client, also while it is not connected; return its number."""
@@ -177,6 +181,12 @@ class MqttSink(Closing):
     def _topic_of(self, event: Event) -> str:
         return self._topic.format(kind=event.kind, camera=quote(event.subject, safe=" "))
 
+    def _note(self, trouble: str | None) -> None:
+        """Note how an attempt to connect went; None says well."""
+        with self._changed:
+            self._trouble, self._is_connected = trouble, trouble is None
+            self._changed.notify_all()
+
     def _on_connect(
         self,
         client: Client,
@@ -186,15 +196,14 @@ class MqttSink(Closing):
         properties: Properties | None,
     ) -> None:
         if reason.is_failure:
-            self._trouble = f"the broker refuses us: {reason}"
+            self._note(f"the broker refuses us: {reason}")
             return
-        self._trouble = None
         client.publish(self._status_topic, "online", qos=1, retain=True)
-        self._connected.set()
+        self._note(None)
 
     def _on_connect_fail(self, client: Client, userdata: Any) -> None:
         # Called while the error is being handled, and not told of it.
-        self._trouble = f"no connection: {sys.exc_info()[1] or 'the reason is not known'}"
+        self._note(f"no connection: {sys.exc_info()[1] or 'the reason is not known'}")
 
     def _on_disconnect(
         self,
@@ -204,7 +213,8 @@ class MqttSink(Closing):
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
-        self._connected.clear()
+        with self._changed:
+            self._is_connected = False  # the reason came before, or the next attempt will tell it
 
     def _on_publish(
         self, client: Client, userdata: Any, mid: int, reason: ReasonCode, properties: Properties

@@ -32,6 +32,7 @@ _COLUMNS = {
     "overload": [],
 }
 _TABLES = {"sighting": "sightings", "camera": "camera_events", "overload": "overload_events"}
+_BUSY_S = 5.0  # how long another program may hold the file
 _CLEAN_EVERY_S = 600.0
 _DAY_S = 86400
 
@@ -67,7 +68,7 @@ class SqliteSink(Closing):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Built by one thread, used by another, never by two at once.
-            self._database = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
+            self._database = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
             raise OutputError(f"{path}: cannot be opened as a database: {error}") from error
         try:

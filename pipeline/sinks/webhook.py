@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -148,8 +149,9 @@ def signature(secret: bytes, timestamp: str, body: bytes) -> str:
 
 def _checked(url: str) -> httpx.URL:
     try:
+        urlsplit(url)  # refuses brackets that httpx would pass over
         found = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError):
+    except (httpx.InvalidURL, ValueError):
         found = httpx.URL("")
     if found.scheme not in ("http", "https") or not found.host:
         raise ConfigError("webhook url: expected http://host/path or https://host/path")

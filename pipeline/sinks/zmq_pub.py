@@ -49,7 +49,7 @@ class ZmqSink(Closing):
         try:
             self._socket.linger = _LINGER_MS
             self._socket.sndhwm = backlog
-            self._socket.ipv6 = True
+            self._socket.ipv6 = "[" in address
             if keys is not None:
                 self._encrypt(keys)
             self._socket.bind(address)

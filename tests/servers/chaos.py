@@ -169,7 +169,7 @@ def _spelled(login: str) -> set[str]:
 
 def spoilt_streams(effort: Effort, folder: Path) -> Row:
     """Send what does not decode, and what decodes to something else."""
-    no_key_s = effort.fault_s if effort is SHORT else 10.0
+    no_key_s = effort.fault_s if effort.name == "short" else 10.0
     diary, shown, is_ok = Diary(), [], True
     large = write_units(folder / "large.units", LARGE)
     reordered = write_units(folder / "b.units", SMALL, num_b_frames=2)

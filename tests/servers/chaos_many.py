@@ -123,15 +123,17 @@ def one_of_eight(effort: Effort, folder: Path) -> Row:
     missing = {name: consumer.missing(name) for name in good}
     came = [counts[name].decoded - first[name] for name in good]
     due = round(passed_s * FPS)
-    broken = sum(c.damaged + c.dropped + c.connections - 1 for c in counts.values())
+    dropped = sum(c.dropped for c in counts.values())
+    broken = sum(c.damaged + c.connections - 1 for c in counts.values())
     return Row(
         f"8 cameras, one misbehaving in {len(ways)} ways",
         "the other 7 lose 0 frames",
-        f"{sum(missing.values())} lost, {broken} damaged, dropped or reconnected; {min(came)} to "
-        f"{max(came)} frames each of {due} due in {passed_s:.0f} s; the eighth "
-        + ("is back" if is_back else "is NOT back"),
+        f"{sum(missing.values())} lost, {dropped} dropped, {broken} damaged or reconnected; "
+        f"{min(came)} to {max(came)} frames each of {due} due in {passed_s:.0f} s; the eighth "
+        + ("is back" if is_back else "is NOT back")
+        + (f"; {consumer.error!r}" if consumer.error else ""),
         not any(missing.values())
-        and broken == 0
+        and dropped == broken == 0
         and min(came) >= due - FPS
         and is_back
         and consumer.error is None,

@@ -17,6 +17,10 @@ SERVER = Path(__file__).parent / "rtsp.py"
 SYSTEM_PYTHON = "/usr/bin/python3"  # the one that has GStreamer
 FPS = 10
 
+# One slice a picture: GStreamer repeats the parameter sets before every slice of a key frame, at
+# which FFmpeg takes the slices for pictures of their own, torn ones.
+WHOLE = {"tune": "zerolatency", "x264-params": "sliced-threads=0:slices=1"}
+
 
 class RtspServer:
     """The server's process: kill it, freeze it, start it again on the same port."""
@@ -95,7 +99,7 @@ def write_units(
     codec.gop_size, codec.max_b_frames = FPS, num_b_frames
     codec.options = {"preset": "ultrafast", "x265-params": "log-level=none:repeat-headers=1"}
     if not num_b_frames:
-        codec.options |= {"tune": "zerolatency"}
+        codec.options |= WHOLE
     packets = []
     for index in range(num_frames):
         packets += codec.encode(_picture(index, size))

@@ -17,7 +17,7 @@ from pipeline.sources.camera import CameraConfig
 from pipeline.sources.cameras import Cameras
 from pipeline.sources.inputs import sample_path
 from tests.servers.chaos import Effort, rtsp_server
-from tests.servers.rtsp_process import FPS, RtspServer
+from tests.servers.rtsp_process import FPS, WHOLE, RtspServer
 from tests.servers.watch import Diary, Holdings, Row, all_live, consumed, wait_for
 
 NUM_CAMERAS = 4
@@ -103,7 +103,7 @@ def real_units(path: Path) -> Path:
         codec.width, codec.height, codec.pix_fmt = stream.width, stream.height, "yuv420p"
         codec.time_base, codec.framerate = Fraction(1, FPS), Fraction(FPS)
         codec.gop_size, codec.max_b_frames = FPS, 0
-        codec.options = {"preset": "ultrafast", "tune": "zerolatency"}
+        codec.options = {"preset": "ultrafast"} | WHOLE
         for index, frame in enumerate(container.decode(stream)):
             picture = av.VideoFrame.from_ndarray(
                 np.asarray(frame.to_ndarray(), np.uint8), format="yuv420p"

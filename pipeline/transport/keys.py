@@ -87,7 +87,7 @@ class ReceiverKeys:
         """Return under which name a public key is allowed; None when it is not."""
         for path in sorted(self.allowed.glob("*.pub")):
             try:
-                if read_public_key(path) == public and re.match(NAME_PATTERN, path.stem):
+                if read_public_key(path) == public and re.fullmatch(NAME_PATTERN, path.stem):
                     return path.stem
             except ConfigError as error:
                 logger.warning("not a sender's key: %s", error)
@@ -101,7 +101,7 @@ def make_keys(name: str, folder: Path) -> tuple[Path, Path]:
         ConfigError: The name cannot be one, or there is a key of this name: it is never replaced.
         LinkError: The files cannot be written.
     """
-    if not re.match(NAME_PATTERN, name):
+    if not re.fullmatch(NAME_PATTERN, name):
         raise ConfigError(
             f"name: expected letters, digits, '.', '_' and '-', at most 64, got {name!r}"
         )

@@ -112,7 +112,8 @@ class Spool(Closing):
         blobs = blobs[skipped:]
         added = sum(map(len, blobs))
         with self._database.transaction() as sql:
-            dropped, freed = self._oldest(sql, self._bytes + added - self._max_bytes)
+            excess = self._bytes if skipped else self._bytes + added - self._max_bytes
+            dropped, freed = self._oldest(sql, excess)
             num_dropped = skipped + len(dropped)
             sql.execute("DELETE FROM waiting WHERE seq <= ?", (dropped[-1] if dropped else 0,))
             rows = [(self._last + n, len(blob), blob) for n, blob in enumerate(blobs, start=1)]

@@ -493,7 +493,7 @@ def check_name(sender: str) -> None:
     Raises:
         ConfigError: Says what a name may have.
     """
-    if not re.match(NAME_PATTERN, sender):
+    if not re.fullmatch(NAME_PATTERN, sender):
         raise ConfigError(
             f"sender: expected letters, digits, '.', '_' and '-', at most 64, got {sender!r}"
         )

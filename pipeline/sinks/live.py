@@ -225,6 +225,7 @@ class SinkRunner(Closing):
         self._put = self._written = self._dropped = self._refused = self._failures = 0
         self._error: str | None = None
         self._deadline_s: float | None = None  # set by close
+        self._is_closed = False
         self._thread = threading.Thread(target=self._work, name=f"sink {name}", daemon=True)
         self._thread.start()
 
@@ -263,11 +264,19 @@ class SinkRunner(Closing):
         Args:
             within_s: Seconds it may take. A sink that hangs is left to end with the process.
         """
+        self._begin_closing(within_s)
+        self._end_closing(within_s)
+
+    def _begin_closing(self, within_s: float) -> None:
         with self._changed:
-            if self._deadline_s is not None:
-                return
-            self._deadline_s = time.monotonic() + within_s
-            self._changed.notify_all()
+            if self._deadline_s is None:
+                self._deadline_s = time.monotonic() + within_s
+                self._changed.notify_all()
+
+    def _end_closing(self, within_s: float) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
         self._thread.join(within_s)
         if left := self.counts.waiting:
             words = self.counts.error or "the sink is too slow"
@@ -353,3 +362,17 @@ class SinkRunner(Closing):
             self._sink.close()
         except OutputError as error:
             logger.warning("sink %s: did not close well: %s", self.name, error)
+
+
+def close_together(runners: Sequence[SinkRunner], within_s: float = 2.0) -> None:
+    """Close several sinks at once: one that hangs takes no time from the others.
+
+    Args:
+        runners: What to close.
+        within_s: Seconds it may take in all.
+    """
+    deadline_s = time.monotonic() + within_s
+    for runner in runners:
+        runner._begin_closing(within_s)
+    for runner in runners:
+        runner._end_closing(max(0.0, deadline_s - time.monotonic()))

@@ -15,6 +15,7 @@ from pipeline.sinks.live import (
     SinkRunner,
     TryLaterError,
     camera_event,
+    close_together,
     is_loopback,
     sighting_event,
 )
@@ -168,6 +169,21 @@ def test_closing_a_dead_sink_says_what_was_not_written(caplog: pytest.LogCapture
     assert "3 events were not written within 0.3 s: dead" in caplog.text
     runner.put(event())  # too late, and harmless
     assert runner.counts.dropped == 1
+
+
+def test_a_sink_that_hangs_takes_no_time_from_the_others_when_they_close() -> None:
+    hang = threading.Event()
+    hanging = SinkRunner(Recorded(lambda events: hang.wait(30) and None), "hanging")
+    slow = Recorded(lambda events: time.sleep(0.3))
+    runners = [hanging, SinkRunner(slow, "slow")]
+    for runner in runners:
+        runner.put(event())
+    began_s = time.monotonic()
+    close_together(runners, within_s=0.8)
+    assert 0.7 < time.monotonic() - began_s < 1.5
+    assert slow.numbers == [0]
+    assert hanging.counts.waiting == 1
+    hang.set()
 
 
 def test_only_the_wanted_kinds_are_passed_on() -> None:

@@ -1,0 +1,169 @@
+"""Cameras that are not RTSP over TCP, and their options."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.sources import hardware
+from pipeline.sources.address import Address
+from pipeline.sources.camera import Camera, CameraConfig
+from pipeline.sources.camera_state import CameraState
+from pipeline.sources.hardware import accelerator
+from pipeline.values import Frame
+from tests.pipeline.conftest import write_video
+from tests.pipeline.sources.conftest import MakeServer
+from tests.servers.http_camera import http_camera, write_hls
+from tests.servers.watch import Diary, wait_for
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@contextmanager
+def opened(config: CameraConfig, diary: Diary | None = None) -> Iterator[Camera]:
+    with Camera("cam", Address.parse(config.url), config, diary or Diary()) as camera:
+        yield camera
+
+
+def some_frames(camera: Camera, seconds: float) -> list[Frame]:
+    frames, until_s = [], time.monotonic() + seconds
+    while time.monotonic() < until_s:
+        if (frame := camera.take()) is not None:
+            frames.append(frame)
+        time.sleep(0.005)
+    return frames
+
+
+def has_frame(camera: Camera, within_s: float = 10.0) -> bool:
+    return wait_for(lambda: camera.take() is not None, within_s)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_video(tmp_path / "clip.mp4", num_frames=40)
+
+
+def test_a_file_is_played_at_its_pace_and_begins_anew_at_its_end_as_another_epoch(
+    clip: Path,
+) -> None:
+    diary = Diary()
+    with opened(CameraConfig(url=str(clip)), diary) as camera:
+        frames = some_frames(camera, 4.0)
+    assert frames[-1].epoch >= 1
+    assert all(a.index < b.index and a.time_s < b.time_s for a, b in pairwise(frames))
+    assert diary.count(CameraState.BACKING_OFF) == 0
+    assert frames[-1].time_s == pytest.approx(4.0, abs=0.6)
+
+
+def test_motion_jpeg_is_stamped_as_it_comes(tmp_path: Path) -> None:
+    with (
+        http_camera(tmp_path) as url,
+        opened(CameraConfig(url=f"{url}/mjpeg")) as camera,
+    ):
+        assert has_frame(camera)
+        frames = some_frames(camera, 2.0)
+    assert len(frames) >= 12
+    assert frames[-1].time_s - frames[0].time_s == pytest.approx(2.0, abs=0.4)
+
+
+def test_hls_is_played_at_its_own_pace(tmp_path: Path) -> None:
+    name = write_hls(write_video(tmp_path / "long.mp4", num_frames=200), tmp_path)
+    with http_camera(tmp_path) as url, opened(CameraConfig(url=f"{url}/{name}")) as camera:
+        assert has_frame(camera)
+        frames = some_frames(camera, 1.5)
+        assert camera.counts.dropped <= 5
+    assert frames[-1].time_s - frames[0].time_s == pytest.approx(1.5, abs=0.3)
+
+
+def test_a_device_that_is_not_there_is_replaced_by_software_and_said_once(
+    clip: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hardware._say_once.cache_clear()
+    monkeypatch.setattr(hardware, "decodes", lambda kind: False)  # also where there is one
+    with caplog.at_level(logging.WARNING):
+        assert accelerator("auto") is None
+        assert accelerator("auto") is None
+        with opened(CameraConfig(url=str(clip), hardware="cuda")) as camera:
+            assert has_frame(camera)
+    said = [record.getMessage() for record in caplog.records]
+    assert len([line for line in said if "(auto)" in line]) == 1
+    assert any("(cuda)" in line and "software" in line for line in said)
+
+
+def test_a_kind_of_device_that_nobody_has_does_not_decode() -> None:
+    assert not hardware.decodes("videotoolbox")
+    assert not hardware.decodes("nonsense")
+
+
+def test_a_password_file_that_is_missing_is_a_matter_of_configuration(tmp_path: Path) -> None:
+    diary = Diary()
+    missing = tmp_path / "secret"
+    config = CameraConfig(url="rtsp://guard@127.0.0.1:1/cam", password_file=missing)
+    with opened(config, diary) as camera:
+        assert wait_for(lambda: camera.state is CameraState.FAILED_CONFIG, 5)
+    assert str(missing) in diary.reason(CameraState.FAILED_CONFIG)
+
+
+@pytest.mark.rtsp
+def test_a_password_in_a_file_is_found_when_it_is_changed(rtsp: MakeServer, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("hunter2\n", encoding="utf-8")
+    file.chmod(0o600)
+    diary = Diary()
+    url = rtsp(login="guard:p@s:s/w#o?r%d").url("cam", "guard@")
+    config = CameraConfig(url=url, password_file=file, retry_longest_s=0.5)
+    with opened(config, diary) as camera:
+        assert wait_for(lambda: camera.state is CameraState.FAILED_CONFIG, 5)
+        file.write_text("p@s:s/w#o?r%d\n", encoding="utf-8")
+        assert has_frame(camera)
+        shown = f"{camera.address} {camera.address!r} {diary.entries}"
+    assert "guard:***@" in shown
+    assert "hunter2" not in shown
+    assert not any(secret in shown for secret in camera.address.secrets)
+
+
+@pytest.mark.rtsp
+def test_udp_brings_frames_too(rtsp: MakeServer) -> None:
+    with opened(CameraConfig(url=rtsp().url("cam"), transport="udp")) as camera:
+        assert has_frame(camera)
+        assert len(some_frames(camera, 1.0)) >= 7
+
+
+@pytest.mark.rtsp
+def test_rtsps_brings_frames_too(rtsp: MakeServer, tmp_path: Path) -> None:
+    server = rtsp(certificate=certificate(tmp_path / "server.pem"))
+    with opened(CameraConfig(url=server.url("cam"))) as camera:
+        assert has_frame(camera)
+
+
+@pytest.mark.rtsp
+def test_the_camera_says_when_it_saw_a_frame_once_it_has_told_its_time(rtsp: MakeServer) -> None:
+    ages_s = []
+    with opened(CameraConfig(url=rtsp().url("cam"))) as camera:
+        until_s = time.monotonic() + 7.0
+        while time.monotonic() < until_s:
+            if (frame := camera.take()) is not None and frame.captured_s is not None:
+                ages_s.append(time.time() - frame.captured_s)
+            time.sleep(0.005)
+    # Before the first report the arrival stands for the capture. FFmpeg keeps every picture back
+    # until the next begins, which only the camera's own time can show.
+    assert np.median(ages_s[:5]) < 0.05
+    assert np.median(ages_s[-10:]) == pytest.approx(0.1, abs=0.04)
+
+
+def certificate(path: Path) -> Path:
+    """Make a key and a certificate it has signed itself, in one PEM."""
+    key, cert = path.with_suffix(".key"), path.with_suffix(".crt")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
+    command += ["-subj", "/CN=127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(command, check=True, capture_output=True)
+    path.write_bytes(cert.read_bytes() + key.read_bytes())
+    return path

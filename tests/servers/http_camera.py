@@ -1,0 +1,81 @@
+"""An HTTP server that stands for a camera: Motion JPEG at `/mjpeg`, and a folder's files."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+
+FPS = 10
+
+
+@contextmanager
+def http_camera(folder: Path) -> Iterator[str]:
+    """Serve while the block runs; yields the address without a slash at its end."""
+    handler = functools.partial(_Handler, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if self.path != "/mjpeg":
+            super().do_GET()
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        picture = jpeg()
+        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+        try:
+            while True:
+                self.wfile.write(head.encode() + picture + b"\r\n")
+                time.sleep(1 / FPS)
+        except OSError:
+            return  # the camera's reader has gone
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def jpeg() -> bytes:
+    """Return a grey picture of 160x120."""
+    codec = av.CodecContext.create("mjpeg", "w")
+    assert isinstance(codec, av.VideoCodecContext)
+    codec.width, codec.height, codec.pix_fmt = 160, 120, "yuvj420p"
+    codec.time_base = Fraction(1, FPS)
+    image = np.full((120, 160, 3), 90, np.uint8)
+    frame = VideoFrame.from_ndarray(image, format="bgr24").reformat(format="yuvj420p")
+    return b"".join(bytes(packet) for packet in [*codec.encode(frame), *codec.encode(None)])
+
+
+def write_hls(clip: Path, folder: Path) -> str:
+    """Cut a clip into pieces of a second; return the playlist's name."""
+    with (
+        av.open(str(clip), "r") as source,
+        av.open(str(folder / "live.m3u8"), "w", format="hls", options={"hls_time": "1"}) as target,
+    ):
+        stream = source.streams.video[0]
+        copied = target.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.dts is not None:
+                packet.stream = copied
+                target.mux(packet)
+    return "live.m3u8"

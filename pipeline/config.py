@@ -40,17 +40,15 @@ class RuntimeConfig(StrictModel):
         batch_frames: Frames that go through the detector and the segmenter together. Higher uses a
             GPU better, at the price of memory and of a longer wait for the first result.
         ahead: Batches each stage may run ahead of the next. 0 runs the stages one after another.
+            Higher keeps more cores busy, at the price of frames that wait inside; live cameras
+            always run with 0.
         streams_at_once: Files read at the same time. Higher fills batches from more files, at the
             price of one decoder's memory each.
-        fresh_s: Seconds from reading to tracklets that a batch may take before the next one has to
-            wait outside until it is through. Lower shows live cameras fresher frames, at the
-            price of steps that wait for each other. None for recordings, which do not grow old.
     """
 
     batch_frames: int = Field(default=4, ge=1, le=256)
     ahead: int = Field(default=2, ge=0, le=64)
     streams_at_once: int = Field(default=4, ge=1, le=256)
-    fresh_s: float | None = Field(default=None, gt=0)
 
 
 class OutputConfig(StrictModel):

@@ -6,19 +6,21 @@ In this order, and back in the opposite one:
    (`pipeline.transport.superseding`) lets new windows take the room of old ones;
 2. cameras are looked at less often: every n-th frame, the camera with the most frames first, until
    what is left fits what the machine was seen to do;
-3. frames drop unevenly: the newest wins, which each camera does by itself.
+3. frames drop unevenly: the newest wins, which each camera does by itself. What goes through
+   perception together is held so small that it is not late when it comes out.
 
     policy = OverloadPolicy(OverloadConfig(), observer)
-    frames = [frame for frame in batch.frames if policy.admits(frame)]     # before detection
+    frames = policy.choose(batch.frames)                                   # before detection
     policy.processed(frame, age_s=time.time() - frame.captured_s)          # after perception
     time.sleep(policy.identity_rest_s(worked_s))                           # after identity's work
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -28,6 +30,7 @@ from pydantic import Field, model_validator
 from gait.strict import StrictModel
 from pipeline.values import Frame
 
+_BATCH_SHARE = 0.75  # of the time after which frames are late, for one batch
 _FIT = 0.9  # share of the measured throughput that strides are chosen for
 _MOST_GROWTH = 1.25  # how much more a step back asks for
 _LATE_SHARE = 0.1  # this share of late frames makes a period late
@@ -142,15 +145,19 @@ class _Camera:
     admitted: int = 0
     missed: float = 0.0
 
-    def admits(self, frame: Frame) -> bool:
+    def due(self, frame: Frame) -> float:
+        """Return how much a frame is wanted: 1 when it is just due, 0 when it is not."""
         self.last_index = frame.index
-        gap, is_first = frame.index - self.admitted_index, frame.epoch != self.epoch
-        if gap < self.stride and not is_first:
-            return False
-        self.missed += 0.0 if is_first else gap / self.stride - 1
+        if frame.epoch != self.epoch:
+            return math.inf
+        gap = frame.index - self.admitted_index
+        return gap / self.stride if gap >= self.stride else 0.0
+
+    def admit(self, frame: Frame) -> None:
+        if frame.epoch == self.epoch:
+            self.missed += (frame.index - self.admitted_index) / self.stride - 1
         self.admitted += 1
         self.admitted_index, self.epoch = frame.index, frame.epoch
-        return True
 
     def end_period(self, elapsed_s: float) -> None:
         fps = (self.last_index - self.counted_index) / elapsed_s
@@ -189,6 +196,7 @@ class OverloadPolicy:
         self._hold_s = config.hold_s
         self._calm_since_s: float | None = None
         self._returned_s: float | None = None  # when something last came back
+        self._capacity_fps: float | None = None  # what the machine can do, known when it is late
         self._news: list[Step | tuple[Level, Level, str]] = []
 
     @property
@@ -203,21 +211,25 @@ class OverloadPolicy:
         with self._lock:
             return {name: camera.stride for name, camera in self._cameras.items()}
 
-    def admits(self, frame: Frame) -> bool:
-        """Return whether a frame shall be looked at, and note that it came.
+    def choose(self, frames: Sequence[Frame]) -> list[Frame]:
+        """Return which of the newest frames shall be looked at now, and note that they came.
 
         Strides count the frames a camera made, dropped ones included, so that what is looked at
-        is evenly spaced. The first frame of an epoch always is.
+        is evenly spaced. The first frame of an epoch is always due. When not all that are due can
+        be looked at in time, the camera that has waited longest goes first.
         """
         with self._lock:
-            camera = self._cameras.get(frame.stream)
-            if camera is None or frame.index < camera.last_index:  # the name is in use again
-                # an epoch that no frame has makes this one the first of its own
-                camera = _Camera(frame.index, frame.index, -1, frame.index)
-                self._cameras[frame.stream] = camera
-            is_due = camera.admits(frame)
+            due = {place: self._camera(f).due(f) for place, f in enumerate(frames)}
+            wanted = sorted((p for p in due if due[p]), key=lambda p: -due[p])
+            chosen = [frames[place] for place in sorted(wanted[: self._room(len(frames))])]
+            for frame in chosen:
+                self._cameras[frame.stream].admit(frame)
         self._judge_when_due()
-        return is_due
+        return chosen
+
+    def admits(self, frame: Frame) -> bool:
+        """Return whether a frame shall be looked at, by its camera's stride alone."""
+        return bool(self.choose([frame]))
 
     def processed(self, frame: Frame, age_s: float) -> None:
         """Note that a frame has been through perception.
@@ -240,6 +252,20 @@ class OverloadPolicy:
         """Forget a camera that was removed, known or not."""
         with self._lock:
             self._cameras.pop(camera, None)
+
+    def _camera(self, frame: Frame) -> _Camera:
+        camera = self._cameras.get(frame.stream)
+        if camera is None or frame.index < camera.last_index:  # the name is in use again
+            # an epoch that no frame has makes this one the first of its own
+            camera = _Camera(frame.index, frame.index, -1, frame.index)
+            self._cameras[frame.stream] = camera
+        return camera
+
+    def _room(self, wanted: int) -> int:
+        """Return how many frames may go through together."""
+        if self._capacity_fps is None:
+            return wanted
+        return max(1, int(_BATCH_SHARE * self._config.late_s * self._capacity_fps))
 
     def _judge_when_due(self) -> None:
         with self._lock:
@@ -268,9 +294,11 @@ class OverloadPolicy:
 
     def _judge(self, now_s: float, oldest_s: float, missed: float, processed_fps: float) -> None:
         config = self._config
+        if self._capacity_fps is not None:
+            self._capacity_fps = max(self._capacity_fps, processed_fps)
         reason = f"frames are {oldest_s:.2f} s old, {100 * missed:.0f} % drop"
         if oldest_s >= config.late_s or missed >= config.most_missed:
-            self._calm_since_s = None
+            self._calm_since_s, self._capacity_fps = None, processed_fps
             self._wait_longer(now_s)
             self._give_way(reason, processed_fps)
         elif oldest_s > config.calm_s or missed > config.calm_missed:
@@ -368,6 +396,8 @@ class OverloadPolicy:
         camera.stride = stride
 
     def _reach(self, level: Level, reason: str) -> None:
+        if level is Level.CALM:
+            self._capacity_fps = None
         if level is not self._level:
             self._news.append((level, self._level, reason))
             self._level = level

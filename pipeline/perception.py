@@ -16,7 +16,6 @@ from pipeline.config import PipelineConfig
 from pipeline.stages.assemble import Assemblers
 from pipeline.stages.track import StreamTrackers
 from pipeline.telemetry import Telemetry
-from pipeline.turnstile import Turnstile
 from pipeline.values import Batch
 from pipeline.witness import Witness
 from trackers.boxes import Detections, Mask, Tracks
@@ -52,7 +51,6 @@ class Perception(Closing):
         self.assemblers = Assemblers(config.assembler, is_streaming=is_streaming)
         self._telemetry = telemetry
         self._ahead = config.runtime.ahead
-        self._fresh_s = config.runtime.fresh_s
 
     def tracklets(
         self, batches: Iterable[Batch], witness: Witness, threads: ExitStack
@@ -60,8 +58,9 @@ class Perception(Closing):
         """Yield the tracklets that are complete with each batch, in order.
 
         Each step runs ahead of the next in a thread of its own (`pipeline.ahead`), bounded, so that
-        the slowest step sets the pace and memory stays flat. With `runtime.fresh_s` a batch is
-        asked for only when it will not wait for those before it (`pipeline.turnstile`).
+        the slowest step sets the pace and memory stays flat. All steps but the slowest hold
+        batches that wait for it. Live pictures would grow old there, so live cameras want
+        `runtime.ahead` 0: nothing waits, and the next batch is the newest when it is asked for.
 
         Who gives endless batches must be able to end them while this waits for one, and do so
         before `threads` is left (a callback put on `threads` after this call does).
@@ -75,17 +74,13 @@ class Perception(Closing):
         def ahead(name: str, items: Iterable[T]) -> Iterable[T]:
             return threads.enter_context(Ahead(items, depth=self._ahead, name=name))
 
-        turnstile = Turnstile(self._fresh_s)
-        read = ahead("read", turnstile.let_in(self._timed_reading(batches)))
+        read = ahead("read", self._timed_reading(batches))
         seen = ahead("detect", ((batch, self._detect(batch)) for batch in read))
         followed = ((batch, self._track(batch, detections)) for batch, detections in seen)
         cut_out = ahead(
             "segment", ((batch, tracks, self._segment(batch, tracks)) for batch, tracks in followed)
         )
-        collected = (self._collect(*scene, witness) for scene in cut_out)
-        tracklets = ahead("collect", turnstile.let_out(collected))
-        threads.callback(turnstile.close)  # the first to be closed: the reader may wait at it
-        return tracklets
+        return ahead("collect", (self._collect(*scene, witness) for scene in cut_out))
 
     def close(self) -> None:
         """Give back the models."""

@@ -54,7 +54,7 @@ class Machine:
         self.ages, self.gaps = [], []
         until = self.now_s + seconds
         while self.now_s < until:
-            frames = [f for f in self._newest() if self.policy.admits(f)]
+            frames = self.policy.choose(list(self._newest()))
             self.now_s += len(frames) / capacity_fps + 0.002
             for f in frames:
                 self.ages.append(self.now_s - f.captured_s)
@@ -215,3 +215,25 @@ def test_a_dead_camera_costs_the_others_nothing():
 def test_calm_must_be_less_than_late(wrong):
     with pytest.raises(ValidationError, match="must be less than"):
         OverloadConfig(**wrong)
+
+
+@pytest.mark.parametrize("capacity_fps", [3, 5, 8, 12])
+def test_frames_come_out_fresh_however_slow_the_machine_and_many_the_cameras(capacity_fps):
+    machine = Machine({f"camera {n}": 25 for n in range(8)})
+    machine.run(20, capacity_fps)
+    machine.run(60, capacity_fps)
+    assert np.percentile(machine.ages, 99) <= 0.5 + 1 / 25
+    counts = machine.processed.values()
+    assert max(counts) <= 1.5 * min(counts) + 2
+    assert sum(counts) >= 0.8 * 60 * capacity_fps
+
+
+def test_when_not_all_that_are_due_have_room_who_waited_longest_goes_first():
+    policy = OverloadPolicy(OverloadConfig(), Diary(), clock=lambda: 0.0)
+    for name in ("gate", "yard", "door"):
+        policy.admits(frame(name, 0))
+    policy._capacity_fps = 7.0  # room for two
+    chosen = policy.choose([frame("gate", 3), frame("yard", 9), frame("door", 5)])
+    assert [f.stream for f in chosen] == ["yard", "door"]
+    chosen = policy.choose([frame("gate", 4), frame("yard", 10), frame("door", 6)])
+    assert "gate" in [f.stream for f in chosen]

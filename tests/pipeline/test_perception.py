@@ -12,7 +12,6 @@ import pytest
 from pipeline.config import PipelineConfig
 from pipeline.perception import Perception
 from pipeline.telemetry import Telemetry
-from pipeline.turnstile import Turnstile
 from pipeline.values import Batch, Frame
 from trackers.boxes import Detections, Mask
 
@@ -103,32 +102,33 @@ def run(*, detect_s=0.002, segment_s=0.002, record_s=0.0, seconds=1.6, fps=FPS, 
 
 
 @pytest.mark.parametrize("slow", ["detect_s", "segment_s", "record_s"])
-def test_a_stage_five_times_too_slow_sees_fresh_frames_wherever_it_is(slow):
-    ages_s = run(**{slow: 5 / FPS}, fresh_s=0.4)
+def test_a_live_stage_five_times_too_slow_sees_fresh_frames_wherever_it_is(slow):
+    ages_s = run(**{slow: 5 / FPS}, ahead=0)
     assert len(ages_s) >= 4
     assert np.percentile(ages_s, 99) <= 0.5 + 1 / FPS
 
 
-def test_steps_work_side_by_side_while_that_keeps_frames_fresh():
-    ages_s = run(detect_s=0.06, segment_s=0.06, fresh_s=0.4)
-    assert len(ages_s) > 1.3 * 1.6 / 0.12  # one after another there would be 13
-    assert np.percentile(ages_s, 99) <= 0.4
+def test_steps_that_run_ahead_make_live_frames_old():
+    ages_s = run(segment_s=5 / FPS, ahead=1, seconds=2.5)
+    assert np.median(ages_s) > 0.5 + 1 / FPS
 
 
-def test_a_recording_is_not_held_up():
+def test_a_recording_is_looked_at_by_all_steps_at_once():
     ages_s = run(detect_s=0.06, segment_s=0.06)
     assert len(ages_s) > 1.4 * 1.6 / 0.12
 
 
-def test_leaving_early_ends_every_thread_also_those_that_wait_at_the_turnstile():
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_leaving_a_live_run_early_ends_every_thread(ahead):
     before = threading.active_count()
     start = time.monotonic()
-    run(segment_s=0.3, seconds=0.5, fresh_s=0.2)
+    run(segment_s=0.2, seconds=0.5, ahead=ahead)
     assert time.monotonic() - start < 5
     assert threading.active_count() <= before
 
 
-def test_a_stage_that_fails_ends_a_live_run_within_a_second():
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_a_stage_that_fails_ends_a_live_run_within_a_second(ahead):
     class Fails(Finds):
         def detect(self, frames):
             if frames[0].index >= 3:
@@ -139,7 +139,7 @@ def test_a_stage_that_fails_ends_a_live_run_within_a_second():
     failed_s = []
     camera = Camera()
     before = threading.active_count()
-    config = PipelineConfig.model_validate({"runtime": {"fresh_s": 0.4}})
+    config = PipelineConfig.model_validate({"runtime": {"ahead": ahead}})
     with Perception(config, Telemetry()) as perception:
         perception.detector, perception.segmenter = Fails(0.0), Cuts(0.0)
 
@@ -154,44 +154,3 @@ def test_a_stage_that_fails_ends_a_live_run_within_a_second():
             live()
         assert time.monotonic() - failed_s[0] < 1
     assert threading.active_count() <= before
-
-
-def test_the_turnstile_tries_two_again_only_when_two_will_be_quick_enough():
-    now_s = [0.0]
-    turnstile = Turnstile(fresh_s=0.4, clock=lambda: now_s[0])
-
-    def slowly(seconds):
-        def items():
-            for item in turnstile.let_in([0]):
-                now_s[0] += seconds
-                yield item
-
-        assert list(turnstile.let_out(items())) == [0]
-
-    assert turnstile.room == 1
-    slowly(0.1)
-    assert turnstile.room == 2
-    slowly(0.3)
-    assert turnstile.room == 2
-    slowly(0.5)
-    assert turnstile.room == 1
-    slowly(0.2)
-    assert turnstile.room == 1
-    for _ in range(20):
-        slowly(0.15)
-    assert turnstile.room == 2
-
-
-def test_a_closed_turnstile_lets_nothing_in():
-    turnstile = Turnstile(fresh_s=0.4)
-    entered = turnstile.let_in([1, 2, 3])
-    assert next(entered) == 1
-    waiting = threading.Thread(target=lambda: rest.extend(entered))
-    rest = []
-    waiting.start()
-    time.sleep(0.02)
-    assert waiting.is_alive()
-    turnstile.close()
-    waiting.join(1)
-    assert not waiting.is_alive()
-    assert rest == []

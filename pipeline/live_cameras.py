@@ -36,8 +36,10 @@ class CameraDesk:
 
     def begin(self) -> None:
         """Read the cameras the run began with."""
-        for name, camera in self._config.cameras.items():
-            self._cameras.add(name, camera)
+        with self._lock:
+            for name, camera in self._config.cameras.items():
+                if name not in self._cameras.by_name:  # a command may have been quicker
+                    self._cameras.add(name, camera)
 
     def add(self, name: str, data: object) -> None:
         """Add a camera that is an address, or a block as in the file.

@@ -19,17 +19,11 @@ VERSION = 1
 
 _COLUMNS = {
     "sighting": [
-        "identity",
-        "stream",
-        "track_id",
-        "start_s",
-        "end_s",
-        "distance",
-        "is_new",
-        "quality",
+        *("id", "event", "identity", "camera", "track_id", "start_unix_s", "end_unix_s"),
+        *("distance", "is_new", "quality"),
     ],
     "camera": ["camera", "state", "before", "reason", "retry_in_s"],
-    "overload": [],
+    "overload": ["level", "camera", "stride", "reason"],
 }
 _TABLES = {"sighting": "sightings", "camera": "camera_events", "overload": "overload_events"}
 _BUSY_S = 5.0  # how long another program may hold the file

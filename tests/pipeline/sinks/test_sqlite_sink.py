@@ -21,7 +21,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def sighting(number: int = 0, at_unix_s: float = 1.0e9) -> Event:
-    content = {"identity": f"person-{number}", "stream": "gate", "is_new": True, "reasons": {}}
+    content = {"identity": f"person-{number}", "camera": "gate", "is_new": True, "reasons": {}}
     return Event("sighting", at_unix_s, content)
 
 
@@ -34,7 +34,7 @@ def test_each_kind_has_its_table_that_others_can_read_meanwhile(path: Path) -> N
     change = Change("gate", CameraState.STALLED, CameraState.LIVE, "no packet for 4 s", 1.0)
     with SqliteSink(path) as sink:
         sink.write([sighting(1), camera_event(change, 5.0), Event("overload", 6.0, {"level": 2})])
-        assert rows(path, "SELECT identity, stream, is_new, distance FROM sightings") == [
+        assert rows(path, "SELECT identity, camera, is_new, distance FROM sightings") == [
             ("person-1", "gate", 1, None)
         ]
         assert rows(path, "SELECT at_unix_s, camera, state, before FROM camera_events") == [
@@ -64,10 +64,10 @@ def test_old_rows_go(path: Path) -> None:
 
 
 def test_text_that_utf8_cannot_hold_and_unexpected_types_are_written(path: Path) -> None:
-    odd = Event("sighting", 1.0, {"identity": "a\udcff'; DROP TABLE sightings", "stream": [1]})
+    odd = Event("sighting", 1.0, {"identity": "a\udcff'; DROP TABLE sightings", "camera": [1]})
     with SqliteSink(path) as sink:
         sink.write([odd])
-    assert rows(path, "SELECT identity, stream FROM sightings") == [
+    assert rows(path, "SELECT identity, camera FROM sightings") == [
         ("a?'; DROP TABLE sightings", "[1]")
     ]
 

@@ -14,7 +14,9 @@ from pipeline.sources.camera_state import CameraState
 from tests.servers.watch import Diary, wait_for
 
 logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
-av.logging.set_level(av.logging.DEBUG)
+# Past PyAV, which passes on but little: what FFmpeg itself has to say, on stderr.
+av.logging.restore_default_callback()
+av.logging.set_libav_level(av.logging.TRACE)
 logger = logging.getLogger("talkative")
 
 

@@ -1,3 +1,5 @@
+import logging
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -5,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
-from pipeline.sources.address import Address
+from pipeline.sources.address import Address, read_password
 
 HARD = "p@s:s/w#o?r%d%40&=+ ü"
 
@@ -79,3 +81,50 @@ def test_an_address_without_a_host_is_refused_without_quoting_it() -> None:
     with pytest.raises(ConfigError, match="expected a host") as caught:
         Address.parse("rtsp://guard:hunter2@/s")
     assert "hunter2" not in str(caught.value)
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1))
+def test_a_password_from_elsewhere_reaches_the_camera_and_is_hidden(password: str) -> None:
+    address = Address.parse("rtsp://guard@cam:554/s?token=t0ken").with_password(password)
+    parts = urlsplit(address.url)
+    assert (parts.username, parts.hostname, parts.path) == ("guard", "cam", "/s")
+    assert unquote(parts.password or "") == password
+    assert str(address) == "rtsp://guard:***@cam:554/s?token=***"
+    assert {password, "t0ken"} <= set(address.secrets)
+
+
+def test_a_password_from_elsewhere_replaces_the_one_before() -> None:
+    address = Address.parse("rtsp://guard@cam/s").with_password("old").with_password("n/e@w")
+    assert unquote(urlsplit(address.url).password or "") == "n/e@w"
+    assert str(address) == "rtsp://guard:***@cam/s"
+
+
+@pytest.mark.parametrize("text", ["rtsp://cam/s", "clip.mp4"])
+def test_a_password_without_a_user_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="expected a user"):
+        Address.parse(text).with_password("hunter2")
+
+
+def test_a_password_is_the_first_line_of_its_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text("p@ss word \r\nnot this\n", encoding="utf-8", newline="")
+    file.chmod(0o600)
+    with caplog.at_level(logging.WARNING):
+        assert read_password(file) == "p@ss word "
+        assert not caplog.records
+        file.chmod(0o644)
+        assert read_password(file) == "p@ss word "
+    assert "chmod 600" in caplog.text
+    assert "p@ss" not in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe"])
+def test_a_file_without_a_password_is_refused_in_words(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match="password_file"):
+        read_password(file)
+    with pytest.raises(ConfigError, match="No such file"):
+        read_password(tmp_path / "nowhere")

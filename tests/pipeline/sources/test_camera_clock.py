@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sources.camera_clock import CameraClock
+from pipeline.sources.camera_clock import CameraClock, captured_s
 
 TICKS = Fraction(1, 90_000)
 
@@ -67,3 +67,20 @@ def test_time_always_rises(frames: list[tuple[int | None, float, bool]]) -> None
         time_s = camera.tick(pts, now_s)
         assert time_s > last_s
         last_s = time_s
+
+
+@pytest.mark.parametrize(
+    ("began_s", "pts", "captured"),
+    [
+        (1000.0, 90_000, 1001.0),  # the camera's word
+        (None, 90_000, 1001.2),  # it has not told yet
+        (1000.0, None, 1001.2),
+        (1000.25, 90_000, 1001.2),  # a little ahead of us: never after it came
+        (900.0, 90_000, 1001.2),  # a clock that nobody has set
+        (2000.0, 90_000, 1001.2),
+    ],
+)
+def test_a_frame_was_captured_when_the_camera_says_so_if_that_can_be(
+    began_s: float | None, pts: int | None, captured: float
+) -> None:
+    assert captured_s(began_s, pts, TICKS, 1001.2) == pytest.approx(captured)

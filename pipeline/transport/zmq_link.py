@@ -51,7 +51,8 @@ class SendingLink(Closing):
             link.send(tracklets)
 
     `send` waits for the disk and for nothing else. A thread of its own sends, and sends again what
-    is not acknowledged: after a new connection at once, else after `resend_s`, then ever later.
+    is not acknowledged: after a new connection at once, else after `resend_s`, then ever later but
+    at least every 30 s.
 
     Track ids rise over restarts, so that a track of this run is never taken for one of an earlier.
 
@@ -192,11 +193,15 @@ class SendingLink(Closing):
                 self._rewind()
             elif event == zmq.EVENT_DISCONNECTED:
                 self.is_connected = False
+                self._heard_s = self._clock()
                 self._tell()
             elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 self._count("unauthorised", 1, "the receiver does not allow this sender's key")
-        if self._under_way and self._clock() - self._heard_s > self._patience_s:
+        is_waiting = bool(self._under_way) or not self.is_connected
+        if is_waiting and self._clock() - self._heard_s > self._patience_s:
             self._patience_s = min(2 * self._patience_s, _LONGEST_WAIT_S)
+            if not self.is_connected:
+                self._socket.reconnect()
             self._rewind()
 
     def _rewind(self) -> None:

@@ -36,24 +36,43 @@ class SenderSocket:
         self, endpoint: str, keys: SenderKeys | None, *, insecure: bool, limit_bytes: int
     ) -> None:
         check_endpoint(endpoint, has_keys=keys is not None, insecure=insecure)
+        self._endpoint = endpoint
+        self._keys = keys
+        self._limit_bytes = limit_bytes
         self._context = zmq.Context()
-        self.socket = self._context.socket(zmq.DEALER)
-        self._monitor: zmq.Socket[bytes] | None = None
         self._wake = Wake()
         try:
-            _limit(self.socket, limit_bytes)
-            self.socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing waits for a connection but the spool
-            if keys is not None:
-                self.socket.curve_publickey = keys.own.public
-                self.socket.curve_secretkey = keys.own.secret
-                self.socket.curve_serverkey = keys.receiver
-            self._monitor = self.socket.get_monitor_socket()
-            self._poller = _poller(self.socket, self._monitor, self._wake.fd)
-            with in_words(endpoint):
-                self.socket.connect(endpoint)
+            self._connect()
         except BaseException:
             self.close()
             raise
+
+    def reconnect(self) -> None:
+        """Begin anew, as if there had been no connection.
+
+        ZeroMQ never tries again by itself once a handshake went wrong: when the key was not
+        allowed yet, say, or the network swallowed a part of it.
+        """
+        self._disconnect()
+        self._connect()
+
+    def _connect(self) -> None:
+        self.socket = self._context.socket(zmq.DEALER)
+        _prepare(self.socket, self._endpoint, self._limit_bytes)
+        self.socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing waits for a connection but the spool
+        if self._keys is not None:
+            self.socket.curve_publickey = self._keys.own.public
+            self.socket.curve_secretkey = self._keys.own.secret
+            self.socket.curve_serverkey = self._keys.receiver
+        self._monitor = self.socket.get_monitor_socket()
+        self._poller = _poller(self.socket, self._monitor, self._wake.fd)
+        with in_words(self._endpoint):
+            self.socket.connect(self._endpoint)
+
+    def _disconnect(self) -> None:
+        self.socket.disable_monitor()
+        self._monitor.close(linger=0)
+        self.socket.close(linger=0)
 
     def wait(self, timeout_s: float) -> None:
         """Wait until something happened, or the time is over."""
@@ -66,17 +85,12 @@ class SenderSocket:
 
     def events(self) -> Iterator[int]:
         """Yield what became of the connection since the last call, as `zmq.EVENT_...`."""
-        monitor = self._monitor
-        while monitor is not None and monitor.poll(0):
-            yield parse_monitor_message(monitor.recv_multipart())["event"]
+        while self._monitor.poll(0):
+            yield parse_monitor_message(self._monitor.recv_multipart())["event"]
 
     def close(self) -> None:
         """Disconnect at once."""
-        self.socket.disable_monitor()
-        if self._monitor is not None:
-            self._monitor.close(linger=0)
-        self.socket.close(linger=0)
-        self._context.term()
+        self._context.destroy(linger=0)
         self._wake.close()
 
 
@@ -97,7 +111,7 @@ class ReceiverSocket:
         self._doorman: _Doorman | None = None
         self._wake = Wake()
         try:
-            _limit(self.socket, limit_bytes)
+            _prepare(self.socket, endpoint, limit_bytes)
             if keys is not None:
                 # before the address is bound, so that nobody slips in
                 self._doorman = _Doorman(self._context, keys)
@@ -221,7 +235,7 @@ def in_words(endpoint: str) -> Iterator[None]:
         ) from error
 
 
-def _limit(socket: zmq.Socket[bytes], limit_bytes: int) -> None:
+def _prepare(socket: zmq.Socket[bytes], endpoint: str, limit_bytes: int) -> None:
     options = {
         zmq.MAXMSGSIZE: limit_bytes,  # of one frame; a longer one ends the connection
         zmq.RCVHWM: _WAITING_MESSAGES,
@@ -233,7 +247,7 @@ def _limit(socket: zmq.Socket[bytes], limit_bytes: int) -> None:
         zmq.RECONNECT_IVL_MAX: _RECONNECT_MAX_MS,
         zmq.CONNECT_TIMEOUT: _SILENCE_MS,
         zmq.HANDSHAKE_IVL: _SILENCE_MS,
-        zmq.IPV6: 1,
+        zmq.IPV6: int("[" in endpoint),
     }
     for option, value in options.items():
         socket.setsockopt(option, value)

@@ -1,0 +1,230 @@
+"""`trackletgait run` and `top` in processes of their own; clips stand for cameras."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.live_walkers import write_clip, write_config, write_walker
+
+PROGRAM = (sys.executable, "-m", "pipeline.cli")
+NASTY = "p@s:s/w#o?r%d"
+NASTY_SPELLINGS = (
+    NASTY,
+    "p%40s%3As%2Fw%23o%3Fr%25d",
+    "p%40s%3as%2fw%23o%3fr%25d",
+    "s:s/w",
+    "o?r%d",
+)
+
+
+class Program:
+    """The run's process, and all it leaves."""
+
+    def __init__(self, folder: Path, *arguments: object) -> None:
+        self.out = folder / "out"
+        self._files = (folder / "stdout", folder / "stderr")
+        with self._files[0].open("wb") as stdout, self._files[1].open("wb") as stderr:
+            self._process = subprocess.Popen(
+                [*PROGRAM, "-v", "run", *map(str, arguments), "--out", str(self.out)],
+                stdout=stdout,
+                stderr=stderr,
+                env={**os.environ, "GATE_PASSWORD": NASTY, "OMP_NUM_THREADS": "1"},
+            )
+
+    def wait_for(self, what: Callable[[], object], seconds: float = 40.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not what():
+            assert self._process.poll() is None, self.printed
+            assert time.monotonic() < deadline, self.printed
+            time.sleep(0.05)
+
+    def sightings(self, what: str = "seen") -> list[dict[str, object]]:
+        path = self.out / "sightings.jsonl"
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        contents = [json.loads(line)["content"] for line in lines if line.endswith(b"\n")]
+        return [content for content in contents if content["event"] == what]
+
+    def send(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, float]:
+        """Send a signal; return the exit code and the seconds it took."""
+        began = time.monotonic()
+        self.send(number)
+        return self._process.wait(timeout=30), time.monotonic() - began
+
+    def wait(self) -> int:
+        return self._process.wait(timeout=30)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def printed(self) -> str:
+        return "".join(path.read_text(errors="replace") for path in self._files)
+
+    @property
+    def everything(self) -> str:
+        """What it printed and every file it wrote."""
+        files = [path for path in self.out.rglob("*") if path.is_file()]
+        return self.printed + "".join(path.read_text(errors="replace") for path in files)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4")
+
+
+@pytest.fixture(scope="module")
+def walker(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    return write_walker(tmp_path_factory.mktemp("walker"))
+
+
+Start = Callable[..., Program]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    programs: list[Program] = []
+
+    def start(*arguments: object) -> Program:
+        programs.append(Program(tmp_path, *arguments))
+        return programs[-1]
+
+    yield start
+    for program in programs:
+        program.kill()
+
+
+def ended_well(program: Program) -> bool:
+    left = {path.name for path in program.out.iterdir()}
+    return left == {".trackletgait", "run.json", "sightings.jsonl", "events.jsonl"}
+
+
+def test_two_cameras_are_run_changed_by_sighup_watched_and_ended_in_time(
+    start: Start, clip: Path, walker: dict[str, object], tmp_path: Path
+) -> None:
+    path = tmp_path / "live.yaml"
+    dead = "rtsp://guard:${GATE_PASSWORD}@127.0.0.1:1/s"
+    write_config(path, {"a": str(clip), "dead": dead}, walker)
+    program = start(path)
+    program.wait_for(program.sightings)
+    write_config(path, {"a": str(clip), "dead": dead, "b": str(clip)}, walker)
+    program.send(signal.SIGHUP)
+    program.wait_for(lambda: {s["camera"] for s in program.sightings()} == {"a", "b"})
+    shown = subprocess.run(
+        [*PROGRAM, "top", str(program.out), "--once", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    cameras = {camera["name"]: camera for camera in json.loads(shown)["cameras"]}
+    assert {name: camera["people"] for name, camera in cameras.items()} == {
+        "a": 1, "dead": 0, "b": 1,
+    }  # fmt: skip
+    assert cameras["dead"]["state"] in ("backing-off", "connecting")
+    assert cameras["dead"]["address"] == "rtsp://guard:***@127.0.0.1:1/s"
+    code, seconds = program.end(signal.SIGTERM)
+    assert (code, seconds < 5) == (0, True), program.printed
+    assert {s["id"] for s in program.sightings("ended")} == {s["id"] for s in program.sightings()}
+    assert ended_well(program)
+    assert json.loads((program.out / "run.json").read_text())["status"] == "finished"
+    assert "Traceback" not in program.printed
+    assert "person-001" in program.printed
+    for secret in NASTY_SPELLINGS:
+        assert secret not in program.everything + shown
+
+
+def test_ctrl_c_ends_cleanly_too(start: Start, clip: Path, walker: dict[str, object]) -> None:
+    config = write_config(clip.parent / "one.yaml", {"a": str(clip)}, walker)
+    program = start(config)
+    program.wait_for(program.sightings)
+    code, seconds = program.end(signal.SIGINT)
+    assert (code, seconds < 5) == (0, True), program.printed
+    assert len(program.sightings("ended")) == 1
+    assert ended_well(program)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_ends_at_once_and_leaves_no_socket(
+    start: Start, clip: Path, walker: dict[str, object], number: int, code: int
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # who waits for it takes a while to end
+        hanging = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/s"
+        config = write_config(clip.parent / "two.yaml", {"a": str(clip), "b": hanging}, walker)
+        program = start(config)
+        program.wait_for(program.sightings)
+        program.send(number)
+        program.wait_for(lambda: "ending: writing" in program.printed)
+        assert program.end(number)[0] == code
+    assert not (program.out / "control.sock").exists()
+
+
+def test_a_killed_run_leaves_whole_lines_and_the_next_one_goes_on(
+    start: Start, clip: Path, walker: dict[str, object]
+) -> None:
+    config = write_config(clip.parent / "one.yaml", {"a": str(clip)}, walker)
+    first = start(config)
+    first.wait_for(first.sightings)
+    first.kill()
+    text = (first.out / "sightings.jsonl").read_text()
+    assert text.endswith("\n")
+    second = start(config)
+    second.wait_for(lambda: len(second.sightings()) == 2)
+    assert second.end()[0] == 0
+    assert ended_well(second)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere.yaml"], "cannot read the configuration"),
+        (["a.yaml", "rtsp://h/s"], "expected one configuration or addresses"),
+        (["rtsp://guard:${NOT_SET}@h/s"], "NOT_SET"),
+        (["rtsp://"], "expected a host"),
+        (["x.mp4", "--set", "pipeline.detector.confidnce=1"], "did you mean confidence"),
+        (["x.mp4", "--set", "control=" + "x" * 200], "at most 107 bytes"),
+    ],
+)
+def test_what_is_wrong_is_said_with_exit_code_2(
+    arguments: list[str], says: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [*PROGRAM, "run", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "500"},
+    )
+    assert (done.returncode, says in done.stderr) == (2, True), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_top_without_a_run_says_where_it_looked(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*PROGRAM, "top", str(tmp_path), "--once"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "500"},
+    )
+    assert done.returncode == 1
+    assert "no run answers there" in done.stderr
+
+
+def test_a_password_on_the_command_line_is_warned_of_and_never_printed(start: Start) -> None:
+    program = start("rtsp://guard:hunter22@127.0.0.1:1/s", "--set", "pipeline.segmenter=detector")
+    program.wait_for(lambda: "next attempt" in program.printed)
+    assert program.end()[0] == 0
+    assert "can read a command line" in program.printed
+    assert "hunter22" not in program.everything

@@ -86,7 +86,7 @@ class Watch:
         pass
 
 
-def run(*, detect_s=0.002, segment_s=0.002, record_s=0.0, seconds=1.6, fps=FPS, **runtime):
+def run(*, detect_s=0.002, segment_s=0.002, record_s=0.0, seconds=1.2, fps=FPS, **runtime):
     """Return the ages of what came out of perception within so many seconds, without the first."""
     camera, watch = Camera(fps), Watch(record_s)
     config = PipelineConfig.model_validate({"runtime": runtime})
@@ -104,18 +104,18 @@ def run(*, detect_s=0.002, segment_s=0.002, record_s=0.0, seconds=1.6, fps=FPS, 
 @pytest.mark.parametrize("slow", ["detect_s", "segment_s", "record_s"])
 def test_a_live_stage_five_times_too_slow_sees_fresh_frames_wherever_it_is(slow):
     ages_s = run(**{slow: 5 / FPS}, ahead=0)
-    assert len(ages_s) >= 4
+    assert len(ages_s) >= 3
     assert np.percentile(ages_s, 99) <= 0.5 + 1 / FPS
 
 
 def test_steps_that_run_ahead_make_live_frames_old():
-    ages_s = run(segment_s=5 / FPS, ahead=1, seconds=2.5)
+    ages_s = run(segment_s=5 / FPS, ahead=1, seconds=2.0)
     assert np.median(ages_s) > 0.5 + 1 / FPS
 
 
 def test_a_recording_is_looked_at_by_all_steps_at_once():
     ages_s = run(detect_s=0.06, segment_s=0.06)
-    assert len(ages_s) > 1.4 * 1.6 / 0.12
+    assert len(ages_s) > 1.3 * 1.2 / 0.12
 
 
 @pytest.mark.parametrize("ahead", [0, 2])

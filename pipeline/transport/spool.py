@@ -46,8 +46,8 @@ class Spool(Closing):
     Args:
         path: The SQLite file, made if missing.
         max_bytes: Most bytes of messages; beyond it the oldest go first and are counted. Higher
-            outlasts longer cuts of the network (20 KB a tracklet of 30 silhouettes at most: 1 GB
-            holds 50,000), at the price of disk. The file may be a third larger.
+            outlasts longer cuts of the network (12 KB a tracklet of 30 silhouettes: 1 GB
+            holds 80,000), at the price of disk. The file may be a third larger.
         clock: Unix time in seconds.
 
     Raises:

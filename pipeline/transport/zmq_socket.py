@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -221,6 +222,14 @@ class _Doorman(zmq.auth.thread.ThreadAuthenticator):
     def curve_user_id(self, client_public_key: bytes) -> str:
         """Return the name of an allowed sender."""
         return self._keys.name_of(z85.encode(client_public_key)) or ""
+
+
+def count_and_warn(counts: Counter[str], what: str, number: int, warning: str) -> None:
+    """Count, and warn at 1, 2, 4, 8 ...: a stranger must not fill the log."""
+    before = counts[what]
+    counts[what] += number
+    if counts[what].bit_length() > before.bit_length():
+        logger.warning("%s (%d so far)", warning, counts[what])
 
 
 @contextmanager

@@ -360,8 +360,8 @@ class SinkRunner(Closing):
     def _end_sink(self) -> None:
         try:
             self._sink.close()
-        except OutputError as error:
-            logger.warning("sink %s: did not close well: %s", self.name, error)
+        except Exception:
+            logger.exception("sink %s: did not close well", self.name)
 
 
 def close_together(runners: Sequence[SinkRunner], within_s: float = 2.0) -> None:

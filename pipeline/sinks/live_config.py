@@ -169,7 +169,7 @@ class MqttSinkConfig(_SinkConfig):
     """
 
     kind: Literal["mqtt"] = "mqtt"
-    host: str
+    host: str = Field(min_length=1)
     port: int | None = Field(default=None, ge=1, le=65535)
     user: str | None = None
     password: SecretStr | None = None

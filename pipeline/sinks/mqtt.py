@@ -198,7 +198,8 @@ class MqttSink(Closing):
         if reason.is_failure:
             self._note(f"the broker refuses us: {reason}")
             return
-        client.publish(self._status_topic, "online", qos=1, retain=True)
+        # QoS 0: a connection that flaps must not fill the client's queue with these.
+        client.publish(self._status_topic, "online", qos=0, retain=True)
         self._note(None)
 
     def _on_connect_fail(self, client: Client, userdata: Any) -> None:

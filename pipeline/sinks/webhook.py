@@ -10,8 +10,9 @@ import hashlib
 import hmac
 import json
 import logging
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ _CONTENT_IS_WRONG = (400, 413, 415, 422)
 _SAME_POST = (307, 308)
 _MOST_REDIRECTS = 3
 _SMALL_BODY_BYTES = 65536
+_HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
 
 # At INFO and DEBUG these print whole addresses, and an address may hold a token.
 for _name in ("httpx", "httpcore"):
@@ -43,7 +45,7 @@ class WebhookSink(Closing):
         clock: Seconds since 1970.
 
     Raises:
-        ConfigError: The address is no web address.
+        ConfigError: The address is no web address, or a header cannot be one.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class WebhookSink(Closing):
         self._where = f"webhook {self._url.scheme}://{host}:{_port(self._url)}"
         self._secret = None if secret is None else secret.encode()
         self._clock = clock
+        _check_headers(headers or {})
         self._client = httpx.Client(
             timeout=timeout_s, headers=headers, follow_redirects=False, trust_env=False
         )
@@ -156,6 +159,15 @@ def _checked(url: str) -> httpx.URL:
     if found.scheme not in ("http", "https") or not found.host:
         raise ConfigError("webhook url: expected http://host/path or https://host/path")
     return found
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or not (value.isascii() and value.isprintable()):
+            raise ConfigError(
+                "webhook headers: expected names and values of plain ASCII on one line, got "
+                f"something else under {name!r}"
+            )
 
 
 def _port(url: httpx.URL) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -55,6 +56,10 @@ class Mosquitto:
             stderr=subprocess.DEVNULL,
         )
         until(self._is_up)
+
+    def freeze(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
 
     def kill(self) -> None:
         if self._process is not None:
@@ -173,6 +178,23 @@ def test_nothing_is_lost_when_the_broker_dies_and_comes_back(
     # Written says that the broker had them; this subscriber, without a session of its own, was
     # itself away for a moment.
     assert runner.counts.dropped == 0
+
+
+@needs_broker
+def test_what_was_on_its_way_when_the_broker_died_is_sent_again(
+    broker: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = SinkRunner(MqttSink(Broker("127.0.0.1", broker.port), timeout_s=1), "mqtt")
+    runner.put(event(0))
+    until(lambda: runner.counts.written == 1)
+    broker.freeze()
+    for number in range(1, 41):  # more than the client has on its way at once
+        runner.put(event(number))
+    until(lambda: "no acknowledgement within 1 s" in caplog.text)
+    broker.kill()
+    broker.start()
+    until(lambda: runner.counts.written == 41, within_s=20)
+    runner.close()
 
 
 @needs_broker

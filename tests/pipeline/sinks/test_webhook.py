@@ -228,6 +228,13 @@ def test_no_secret_is_ever_printed(hook: Hook, caplog: pytest.LogCaptureFixture)
         assert secret not in caplog.text + "".join(said)
 
 
+@pytest.mark.parametrize("value", ["two\nlines", "größe", "\x00"])
+def test_a_header_that_cannot_be_one_is_refused_without_being_shown(value: str) -> None:
+    with pytest.raises(ConfigError, match="'X-Key'") as caught:
+        WebhookSink("http://127.0.0.1/", headers={"X-Key": value})
+    assert value not in str(caught.value)
+
+
 @pytest.mark.parametrize("url", ["ftp://host/x", "nonsense", "", "http://", "http://[bad"])
 def test_an_address_that_is_none_is_refused_without_being_shown(url: str) -> None:
     with pytest.raises(ConfigError, match="expected http://host/path") as caught:

@@ -13,7 +13,8 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -112,10 +113,10 @@ class LiveMetrics:
         """A camera is no longer asked for: its numbers go."""
         own = label(name)
         for state in CameraState:
-            self._state.remove_by_labels({"camera": own, "state": state.value})
-        metrics = [self._age, self._people, self._stride, self._sightings]
+            _remove(self._state, own, state.value)
+        metrics: list[Gauge | Counter] = [self._age, self._people, self._stride, self._sightings]
         for metric in [*metrics, *self._of_camera.values()]:
-            metric.remove_by_labels({"camera": own})
+            _remove(metric, own)
         with self._lock:
             self._totals = {key: n for key, n in self._totals.items() if key[1] != (own,)}
 
@@ -158,6 +159,11 @@ class LiveMetrics:
 
     def _counter(self, name: str, words: str, labels: list[str] | None = None) -> Counter:
         return Counter(f"trackletgait_{name}", words, labels or [], registry=self.registry)
+
+
+def _remove(metric: Gauge | Counter, *labels: str) -> None:
+    with suppress(KeyError):  # there never was one
+        metric.remove(*labels)
 
 
 class _LatencyCollector(Collector):
@@ -268,14 +274,12 @@ class _Server(ThreadingMixIn, HTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         logger.debug("metrics: a request broke off", exc_info=True)
 
-    def _end(self, is_over: Any) -> None:
+    def _end(self, is_over: Callable[[float], bool]) -> None:
         with self._lock:
             for request, since_s in self._open.items():
                 if is_over(since_s):
-                    try:
+                    with suppress(OSError):  # it has ended by itself
                         request.shutdown(socket.SHUT_RDWR)  # its thread wakes, and closes it
-                    except OSError:
-                        continue  # it has ended by itself
 
 
 class _Handler(BaseHTTPRequestHandler):

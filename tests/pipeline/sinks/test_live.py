@@ -186,6 +186,14 @@ def test_a_sink_that_hangs_takes_no_time_from_the_others_when_they_close() -> No
     hang.set()
 
 
+def test_runners_leave_no_thread() -> None:
+    before = threading.active_count()
+    for _ in range(20):
+        with SinkRunner(Recorded(), "test") as runner:
+            runner.put(event())
+    assert threading.active_count() == before
+
+
 def test_only_the_wanted_kinds_are_passed_on() -> None:
     sink = Recorded()
     with SinkRunner(sink, "test", kinds=["sighting"]) as runner:

@@ -45,13 +45,19 @@ from pipeline.values import Frame
 logger = logging.getLogger(__name__)
 
 _CLOSING_S = 1.0  # a thread in a call of FFmpeg ends by itself within its time-out; do not wait
+_PROBING = 0.3  # of the time for opening, for looking at what comes: the rest is for connecting
 _WELL_AFTER_S = 3.0  # a camera that was live so long has earned a quick first retry
 _SHORTEST_ROUND_S = 1.0  # a file of one frame is not opened a hundred times a second
 _UNDECODABLE_S = 30.0  # packets without a picture for so long: connect anew, ask for a key frame
 
-_LOW_DELAY = {"fflags": "nobuffer", "flags": "low_delay"}
+_LOW_DELAY = {"flags": "low_delay"}
 # RTSP tells the codec before the first packet; probing would only wait for some seconds of video.
-_RTSP = {"probesize": "32", "analyzeduration": "0", "allowed_media_types": "video"}
+_RTSP = {
+    "fflags": "nobuffer",
+    "probesize": "32",
+    "analyzeduration": "0",
+    "allowed_media_types": "video",
+}
 
 
 class CameraConfig(StrictModel):
@@ -292,6 +298,9 @@ class Camera(Closing):
         url, options = self.address.url, dict(_LOW_DELAY)
         if url.startswith(("rtsp://", "rtsps://")):
             options |= _RTSP | {"rtsp_transport": self._config.transport}
+        else:  # by itself FFmpeg looks at 5 to 7 s of a live stream: longer than opening may take
+            probing_us = round(_PROBING * 1e6 * self._config.open_timeout_s)
+            options |= {"analyzeduration": str(probing_us), "fpsprobesize": "0"}
         return av.open(
             url,
             "r",

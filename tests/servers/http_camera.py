@@ -1,4 +1,7 @@
-"""An HTTP server that stands for a camera: Motion JPEG at `/mjpeg`, and a folder's files."""
+"""An HTTP server that stands for a camera: Motion JPEG at `/mjpeg`, and a folder's files.
+
+`*.slow` is sent over 10 seconds, evenly.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,9 @@ def http_camera(folder: Path) -> Iterator[str]:
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self) -> None:
+        if self.path.endswith(".slow"):
+            self._drip(Path(self.translate_path(self.path)).read_bytes())
+            return
         if self.path != "/mjpeg":
             super().do_GET()
             return
@@ -50,6 +56,17 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
                 time.sleep(1 / FPS)
         except OSError:
             return  # the camera's reader has gone
+
+    def _drip(self, content: bytes) -> None:
+        self.send_response(200)
+        self.end_headers()
+        step = len(content) // 100 + 1
+        try:
+            for at in range(0, len(content), step):
+                self.wfile.write(content[at : at + step])
+                time.sleep(0.1)
+        except OSError:
+            return
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
@@ -79,3 +96,27 @@ def write_hls(clip: Path, folder: Path) -> str:
                 packet.stream = copied
                 target.mux(packet)
     return "live.m3u8"
+
+
+def write_sound_that_outlasts_the_picture(path: Path) -> Path:
+    """Write an MPEG transport stream with five seconds of pictures in ten of noise."""
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w", format="mpegts") as target:
+        video = target.add_stream("libx264", rate=FPS, options={"tune": "zerolatency"})
+        assert isinstance(video, av.VideoStream)
+        video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
+        video.codec_context.gop_size = FPS // 2
+        sound = target.add_stream("aac", rate=16_000)
+        assert isinstance(sound, av.AudioStream)
+        sound.layout = "mono"
+        for index in range(156):
+            if index % 3 == 0 and index < 78:  # five pictures a second or so, for half of it
+                picture = VideoFrame(160, 120, "yuv420p")
+                picture.pts = index * 1024 * FPS // 16_000
+                target.mux(video.encode(picture))
+            noise = rng.uniform(-0.5, 0.5, (1, 1024)).astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(noise, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 16_000, 1024 * index
+            target.mux(sound.encode(frame))
+        target.mux(sound.encode(None))
+    return path

@@ -21,7 +21,11 @@ from pipeline.sources.hardware import accelerator
 from pipeline.values import Frame
 from tests.pipeline.conftest import write_video
 from tests.pipeline.sources.conftest import MakeServer
-from tests.servers.http_camera import http_camera, write_hls
+from tests.servers.http_camera import (
+    http_camera,
+    write_hls,
+    write_sound_that_outlasts_the_picture,
+)
 from tests.servers.watch import Diary, wait_for
 
 pytestmark = pytest.mark.timeout(60)
@@ -81,6 +85,16 @@ def test_hls_is_played_at_its_own_pace(tmp_path: Path) -> None:
         frames = some_frames(camera, 1.5)
         assert camera.counts.dropped <= 5
     assert frames[-1].time_s - frames[0].time_s == pytest.approx(1.5, abs=0.3)
+
+
+def test_sound_that_goes_on_does_not_hide_that_the_picture_has_stopped(tmp_path: Path) -> None:
+    diary = Diary()
+    write_sound_that_outlasts_the_picture(tmp_path / "sound.slow")
+    with http_camera(tmp_path) as url:
+        config = CameraConfig(url=f"{url}/sound.slow", stall_s=1.5, open_timeout_s=5)
+        with opened(config, diary):
+            assert wait_for(lambda: diary.count(CameraState.LIVE) > 0, 12)
+            assert wait_for(lambda: diary.count(CameraState.STALLED) > 0, 9)
 
 
 def test_a_device_that_is_not_there_is_replaced_by_software_and_said_once(

@@ -12,12 +12,12 @@ In this order, and back in the opposite one:
     policy = OverloadPolicy(OverloadConfig(), observer)
     frames = policy.choose(batch.frames)                                   # before detection
     policy.processed(frame, age_s=time.time() - frame.captured_s)          # after perception
+    policy.tracklets_wait(queue.age_s)                                     # now and then
     time.sleep(policy.identity_rest_s(worked_s))                           # after identity's work
 """
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +28,7 @@ from typing import Protocol
 from pydantic import Field, model_validator
 
 from gait.strict import StrictModel
+from pipeline.overload_camera import CameraLoad
 from pipeline.values import Frame
 
 _BATCH_SHARE = 0.75  # of the time after which frames are late, for one batch
@@ -96,8 +97,11 @@ class OverloadConfig(StrictModel):
         longest_hold_s: Bound of that.
         min_fps: No camera is asked for fewer frames a second than this. Higher follows people
             better, at the price of frames that drop unevenly.
-        identity_rest: How long identity rests when it lags, as a multiple of the time it worked.
-            Higher leaves more of the machine to perception, at the price of later sightings.
+        identity_late_s: Time that tracklets have waited at which identity counts as lagging, which
+            is told and costs no camera anything; half of it ends that. Higher tells less often.
+        identity_rest: How long identity rests when frames are late, as a multiple of the time it
+            worked. Higher leaves more of the machine to perception, at the price of later
+            sightings.
     """
 
     late_s: float = Field(default=0.4, gt=0)
@@ -108,6 +112,7 @@ class OverloadConfig(StrictModel):
     hold_s: float = Field(default=6.0, gt=0)
     longest_hold_s: float = Field(default=60.0, gt=0)
     min_fps: float = Field(default=2.0, gt=0)
+    identity_late_s: float = Field(default=10.0, gt=0)
     identity_rest: float = Field(default=3.0, ge=0)
 
     @model_validator(mode="after")
@@ -119,53 +124,6 @@ class OverloadConfig(StrictModel):
                     f"got {getattr(self, calm)} and {getattr(self, late)}"
                 )
         return self
-
-
-@dataclass(slots=True)
-class _Camera:
-    """What is known of one camera.
-
-    Attributes:
-        last_index: Of its newest frame, admitted or not.
-        admitted_index: Of the newest frame that was.
-        epoch: Of that.
-        counted_index: `last_index` at the beginning of the period.
-        fps: Frames a second it makes, dropped ones included.
-        stride: Of how many frames one is wanted.
-        admitted: Frames admitted in the period.
-        missed: Frames that were wanted besides and dropped before anybody could look at them.
-    """
-
-    last_index: int
-    admitted_index: int
-    epoch: int
-    counted_index: int
-    fps: float | None = None
-    stride: int = 1
-    admitted: int = 0
-    missed: float = 0.0
-
-    def due(self, frame: Frame) -> float:
-        """Return how much a frame is wanted: 1 when it is just due, 0 when it is not."""
-        self.last_index = frame.index
-        if frame.epoch != self.epoch:
-            return math.inf
-        gap = frame.index - self.admitted_index
-        return gap / self.stride if gap >= self.stride else 0.0
-
-    def admit(self, frame: Frame) -> None:
-        if frame.epoch == self.epoch:
-            self.missed += (frame.index - self.admitted_index) / self.stride - 1
-        self.admitted += 1
-        self.admitted_index, self.epoch = frame.index, frame.epoch
-
-    def end_period(self, elapsed_s: float) -> None:
-        fps = (self.last_index - self.counted_index) / elapsed_s
-        self.fps = fps if self.fps is None else (self.fps + fps) / 2
-        self.counted_index, self.admitted, self.missed = self.last_index, 0, 0.0
-
-    def wanted_fps(self, stride: int | None = None) -> float:
-        return (self.fps or 0.0) / (stride or self.stride)
 
 
 class OverloadPolicy:
@@ -189,13 +147,15 @@ class OverloadPolicy:
         self._observer = observer
         self._clock = clock
         self._lock = threading.Lock()
-        self._cameras: dict[str, _Camera] = {}
+        self._cameras: dict[str, CameraLoad] = {}
         self._level = Level.CALM
         self._ages_s: list[float] = []
         self._began_s = clock()
         self._hold_s = config.hold_s
         self._calm_since_s: float | None = None
         self._returned_s: float | None = None  # when something last came back
+        self._queue_age_s = 0.0
+        self._rests = False
         self._capacity_fps: float | None = None  # what the machine can do, known when it is late
         self._news: list[Step | tuple[Level, Level, str]] = []
 
@@ -242,22 +202,27 @@ class OverloadPolicy:
             self._ages_s.append(age_s)
         self._judge_when_due()
 
+    def tracklets_wait(self, age_s: float) -> None:
+        """Note how long the oldest tracklet has waited for identity (`SupersedingQueue.age_s`)."""
+        with self._lock:
+            self._queue_age_s = age_s
+        self._judge_when_due()
+
     def identity_rest_s(self, worked_s: float) -> float:
         """Return how long identity shall rest after having worked for so long, in seconds."""
         with self._lock:
-            rests = self._level is not Level.CALM
-        return worked_s * self._config.identity_rest if rests else 0.0
+            return worked_s * self._config.identity_rest if self._rests else 0.0
 
     def forget(self, camera: str) -> None:
         """Forget a camera that was removed, known or not."""
         with self._lock:
             self._cameras.pop(camera, None)
 
-    def _camera(self, frame: Frame) -> _Camera:
+    def _camera(self, frame: Frame) -> CameraLoad:
         camera = self._cameras.get(frame.stream)
         if camera is None or frame.index < camera.last_index:  # the name is in use again
             # an epoch that no frame has makes this one the first of its own
-            camera = _Camera(frame.index, frame.index, -1, frame.index)
+            camera = CameraLoad(frame.index, frame.index, -1, frame.index)
             self._cameras[frame.stream] = camera
         return camera
 
@@ -280,6 +245,7 @@ class OverloadPolicy:
             if ages_s:
                 oldest_s = ages_s[int((1 - _LATE_SHARE) * (len(ages_s) - 1))]
                 self._judge(now_s, oldest_s, missed, len(ages_s) / elapsed_s)
+            self._judge_identity()
             news, self._news = self._news, []
         for item in news:
             if isinstance(item, Step):
@@ -310,6 +276,18 @@ class OverloadPolicy:
                 self._come_back(now_s, reason)
             self._forgive(now_s)
 
+    @property
+    def _is_queue_short(self) -> bool:
+        return self._queue_age_s < self._config.identity_late_s / 2
+
+    def _judge_identity(self) -> None:
+        """Tell when identity lags by itself: frames are in time, but there are many people."""
+        reason = f"tracklets wait {self._queue_age_s:.1f} s"
+        if self._level is Level.CALM and self._queue_age_s >= self._config.identity_late_s:
+            self._reach(Level.IDENTITY_LAGS, reason)
+        if self._level is Level.IDENTITY_LAGS and not self._rests and self._is_queue_short:
+            self._reach(Level.CALM, reason)
+
     def _wait_longer(self, now_s: float) -> None:
         """Hold longer next time if what came back last is why it is late again."""
         if self._returned_s is not None and now_s - self._returned_s <= 2 * self._hold_s:
@@ -323,7 +301,8 @@ class OverloadPolicy:
             self._hold_s, self._returned_s = self._config.hold_s, None
 
     def _give_way(self, reason: str, processed_fps: float) -> None:
-        if self._level is Level.CALM:
+        if not self._rests:
+            self._rests = True
             self._reach(Level.IDENTITY_LAGS, reason)
             return
         has_stepped = False
@@ -339,11 +318,12 @@ class OverloadPolicy:
 
     def _come_back(self, now_s: float, reason: str) -> None:
         """Undo one step, or as many small ones as ask for a quarter more."""
-        if self._level is Level.CALM:
+        if not self._rests:
             return
         self._returned_s = now_s
         if all(camera.stride == 1 for camera in self._cameras.values()):
-            self._reach(Level.CALM, reason)
+            self._rests, self._capacity_fps = False, None
+            self._reach(Level.CALM if self._is_queue_short else Level.IDENTITY_LAGS, reason)
             return
         room_fps = self._wanted_fps() * _MOST_GROWTH
         has_stepped = False
@@ -396,8 +376,6 @@ class OverloadPolicy:
         camera.stride = stride
 
     def _reach(self, level: Level, reason: str) -> None:
-        if level is Level.CALM:
-            self._capacity_fps = None
         if level is not self._level:
             self._news.append((level, self._level, reason))
             self._level = level

@@ -237,3 +237,38 @@ def test_when_not_all_that_are_due_have_room_who_waited_longest_goes_first():
     assert [f.stream for f in chosen] == ["yard", "door"]
     chosen = policy.choose([frame("gate", 4), frame("yard", 10), frame("door", 6)])
     assert "gate" in [f.stream for f in chosen]
+
+
+def test_identity_that_lags_by_itself_is_told_of_and_neither_rests_nor_costs_a_frame():
+    machine = Machine({"gate": 25})
+    machine.run(10, capacity_fps=60)
+    machine.policy.tracklets_wait(12.0)
+    machine.run(5, capacity_fps=60)
+    assert machine.policy.level is Level.IDENTITY_LAGS
+    assert machine.policy.identity_rest_s(1.0) == 0.0
+    machine.policy.tracklets_wait(7.0)
+    machine.run(30, capacity_fps=60)
+    assert machine.policy.level is Level.IDENTITY_LAGS
+    machine.policy.tracklets_wait(1.0)
+    machine.run(5, capacity_fps=60)
+    assert machine.policy.level is Level.CALM
+    assert machine.diary.steps == []
+    assert [reason for _, _, reason in machine.diary.levels] == [
+        "tracklets wait 12.0 s",
+        "tracklets wait 1.0 s",
+    ]
+
+
+def test_it_is_calm_again_also_when_no_camera_could_give_way_or_the_one_that_did_is_gone():
+    machine = Machine({"gate": 2})
+    machine.run(60, capacity_fps=0.8)
+    assert machine.policy.level is Level.FRAMES_DROP
+    machine.run(60, capacity_fps=100)
+    assert machine.policy.level is Level.CALM
+    machine = Machine({"gate": 2, "yard": 25})
+    machine.run(60, capacity_fps=3)
+    assert machine.policy.strides["yard"] > 1
+    del machine.rates["yard"]
+    machine.policy.forget("yard")
+    machine.run(120, capacity_fps=100)
+    assert machine.policy.level is Level.CALM

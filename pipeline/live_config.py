@@ -28,7 +28,11 @@ _SHORTEST_SECRET = 4
 
 
 def _address_alone(value: Any) -> Any:
-    return {"url": value} if isinstance(value, str) else value
+    if isinstance(value, str):
+        return {"url": value}
+    if isinstance(value, dict) and isinstance(value.get("password_file"), str):
+        return {**value, "password_file": Path(value["password_file"])}  # YAML has no paths
+    return value
 
 
 class MetricsConfig(StrictModel):

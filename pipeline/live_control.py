@@ -28,7 +28,7 @@ Answer = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 _LONGEST_REQUEST = 64 * 1024
 _MOST_CLIENTS = 16
-_CLIENT_S = 2.0  # a client that takes no answer for so long is left
+_CLIENT_S = 0.5  # a client that takes no answer for so long is left
 _IDLE_S = 60.0
 _LONGEST_PATH = 107  # bytes; what the kernel has room for
 
@@ -65,7 +65,7 @@ class ControlSocket(Closing):
         self._is_closed.set()
         with suppress(OSError):
             self._waker.send(b"x")
-        self._thread.join(_CLIENT_S + 1.0)
+        self._thread.join(2 * _CLIENT_S)
         self.path.unlink(missing_ok=True)
         self._waker.close()
 

@@ -68,6 +68,11 @@ class LiveIdentity:
         """Begin to identify."""
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it is at work."""
+        return self._thread.is_alive()
+
     def end(self, within_s: float) -> bool:
         """Identify what waits, without embedding it when time runs out; say whether it is over."""
         self._queue.close()

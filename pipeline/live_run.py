@@ -48,8 +48,8 @@ from pipeline.version import __version__
 logger = logging.getLogger(__name__)
 
 _TICK_S = 1.0
-# Together less than the 5 s that whoever stops the run must wait.
-_BATCH_S, _IDENTITY_S, _SINKS_S = 1.2, 2.0, 0.8
+_ENDING_S = 4.6  # of the 5 s that whoever stops the run must wait
+_BATCH_S, _IDENTITY_S, _SINKS_S = 1.2, 2.0, 2.0  # at most, and of what is left
 
 _TROUBLE = (CameraState.STALLED, CameraState.BACKING_OFF, CameraState.FAILED_CONFIG)
 
@@ -198,17 +198,19 @@ class LiveRun(Closing):
         """Load the models and join the halves."""
         self.telemetry = Telemetry()
         self.identity = Identity(config.pipeline, self.telemetry)
-        opened.callback(self.identity.close)
-        self.perception = Perception(
-            _one_after_another(config.pipeline),
-            self.telemetry,
-            is_streaming=self.identity.is_streaming,
-        )
-        opened.callback(self.perception.close)
+        try:
+            self.perception = Perception(
+                _one_after_another(config.pipeline),
+                self.telemetry,
+                is_streaming=self.identity.is_streaming,
+            )
+        except BaseException:
+            self.identity.close()
+            raise
         self.board = Board(self.latencies)
         self.overload = OverloadPolicy(config.overload, self)
         self.queue = SupersedingQueue()
-        self.cameras = opened.enter_context(Cameras(self, config.batching))
+        self.cameras = Cameras(self, config.batching)
         clocks = StreamClocks()
         self._failures = Failures("perception", self.stop), Failures("identity", self.stop)
         self._seeing = LivePerception(
@@ -230,6 +232,8 @@ class LiveRun(Closing):
             overload=self.overload,
         )
         self._perceiving = threading.Thread(target=self._perceive, name="perception", daemon=True)
+        opened.callback(self._give_back_models)
+        opened.enter_context(self.cameras)
 
     def _open_control(
         self, config: LiveConfig, folder: ResultsFolder | None, opened: ExitStack
@@ -278,6 +282,7 @@ class LiveRun(Closing):
     def _end(self) -> None:
         """Write what is left; what hangs is left to end with the process."""
         logger.info("ending: writing what is left")
+        deadline_s = time.monotonic() + _ENDING_S
         closing = threading.Thread(target=self.cameras.close, name="closing", daemon=True)
         closing.start()
         self._perceiving.join(_BATCH_S)
@@ -287,8 +292,16 @@ class LiveRun(Closing):
             self._seeing.finish()
         if not self._naming.end(_IDENTITY_S):
             logger.warning("identity is still at work: its last tracklets are lost")
-        self.outputs.close(_SINKS_S)
-        closing.join(_TICK_S)
+        self.outputs.close(min(_SINKS_S, deadline_s - time.monotonic()))
+        closing.join(max(0.0, deadline_s - time.monotonic()))
+
+    def _give_back_models(self) -> None:
+        """Close the models, but none that a thread which hangs still uses: that would crash."""
+        with ExitStack() as each:
+            if not self._naming.is_alive:
+                each.callback(self.identity.close)
+            if not self._perceiving.is_alive():
+                each.callback(self.perception.close)
 
 
 def _one_after_another(config: PipelineConfig) -> PipelineConfig:

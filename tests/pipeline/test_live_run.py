@@ -443,6 +443,14 @@ def test_what_is_shown_of_a_configuration_has_no_secret(
     assert config.cameras["gate"].url == "rtsp://guard:${GATE}@h/s"
 
 
+def test_a_password_may_lie_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "live.yaml"
+    path.write_text("cameras: {gate: {url: 'rtsp://guard@h/s', password_file: /run/secrets/gate}}")
+    config = load_live_config(path)
+    assert config.cameras["gate"].password_file == Path("/run/secrets/gate")
+    assert "/run/secrets/gate" in json.dumps(config.shown())
+
+
 def test_cameras_without_names_are_called_by_host_or_file() -> None:
     config = config_of_addresses(["rtsp://u:pw@10.0.0.7/a", "rtsp://10.0.0.7/b", "clips/x y.mp4"])
     assert list(config.cameras) == ["10.0.0.7", "10.0.0.7-2", "x y"]

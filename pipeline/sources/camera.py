@@ -10,6 +10,7 @@ import logging
 import random
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from pipeline.closing import Closing
 from pipeline.errors import ConfigError
 from pipeline.sources.address import Address, read_password
 from pipeline.sources.camera_clock import CameraClock, captured_s
-from pipeline.sources.camera_reading import Reading
+from pipeline.sources.camera_reading import Reading, opened
 from pipeline.sources.camera_state import (
     Backoff,
     CameraObserver,
@@ -45,19 +46,9 @@ from pipeline.values import Frame
 logger = logging.getLogger(__name__)
 
 _CLOSING_S = 1.0  # a thread in a call of FFmpeg ends by itself within its time-out; do not wait
-_PROBING = 0.3  # of the time for opening, for looking at what comes: the rest is for connecting
 _WELL_AFTER_S = 3.0  # a camera that was live so long has earned a quick first retry
 _SHORTEST_ROUND_S = 1.0  # a file of one frame is not opened a hundred times a second
 _UNDECODABLE_S = 30.0  # packets without a picture for so long: connect anew, ask for a key frame
-
-_LOW_DELAY = {"flags": "low_delay"}
-# RTSP tells the codec before the first packet; probing would only wait for some seconds of video.
-_RTSP = {
-    "fflags": "nobuffer",
-    "probesize": "32",
-    "analyzeduration": "0",
-    "allowed_media_types": "video",
-}
 
 
 class CameraConfig(StrictModel):
@@ -208,7 +199,12 @@ class Camera(Closing):
                 self._counts = replace(self._counts, dropped=self._counts.dropped + 1)
                 return None
             self._counts = replace(self._counts, taken=self._counts.taken + 1)
-        image = upright_bgr(waiting.picture, self._reformatter, waiting.view)
+        try:
+            image = upright_bgr(waiting.picture, self._reformatter, waiting.view)
+        except (av.FFmpegError, ValueError, MemoryError):
+            # Pixels of a kind that nobody can convert: the other cameras are none the worse.
+            self._count(damaged=1)
+            return None
         return Frame(
             image,
             self.name,
@@ -269,7 +265,10 @@ class Camera(Closing):
             self._count(connections=1)
         if state is before:
             return
-        self._observer.changed(Change(self.name, state, before, reason, retry_in_s))
+        try:
+            self._observer.changed(Change(self.name, state, before, reason, retry_in_s))
+        except Exception:  # who listens must not end the camera
+            logger.exception("camera %s: nobody could be told that it is %s", self.name, state)
 
     def _connection(self) -> Fault:
         """Read until the camera gives no more, or somebody wants no more; say why it ended."""
@@ -286,6 +285,10 @@ class Camera(Closing):
         except (av.FFmpegError, OSError, ValueError) as error:
             waited_s = time.monotonic() - began_s
             return fault_of(error, self.address, waited_s=waited_s, timeout_s=timeout_s)
+        except Exception as error:  # a mistake of ours must not end the camera for good
+            told = self.address.without_secrets(traceback.format_exc())
+            logger.error("camera %s: %s", self.name, told)
+            return Fault(f"unexpected {type(error).__name__}: see the log")
         finally:
             if self._was_live_s >= _WELL_AFTER_S:
                 self._backoff.reset()
@@ -295,18 +298,11 @@ class Camera(Closing):
         return 0.0 if self._live_since_s is None else time.monotonic() - self._live_since_s
 
     def _open(self) -> InputContainer:
-        url, options = self.address.url, dict(_LOW_DELAY)
-        if url.startswith(("rtsp://", "rtsps://")):
-            options |= _RTSP | {"rtsp_transport": self._config.transport}
-        else:  # by itself FFmpeg looks at 5 to 7 s of a live stream: longer than opening may take
-            probing_us = round(_PROBING * 1e6 * self._config.open_timeout_s)
-            options |= {"analyzeduration": str(probing_us), "fpsprobesize": "0"}
-        return av.open(
-            url,
-            "r",
-            format="v4l2" if url.startswith("/dev/") else None,
-            options=options,
-            timeout=(self._config.open_timeout_s, self._config.stall_s),
+        return opened(
+            self.address.url,
+            transport=self._config.transport,
+            open_timeout_s=self._config.open_timeout_s,
+            stall_s=self._config.stall_s,
             hwaccel=accelerator(self._config.hardware),
         )
 

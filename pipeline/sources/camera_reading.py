@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from fractions import Fraction
 
+import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
@@ -12,7 +14,52 @@ from pipeline.sources.pixels import PictureShape
 
 _PACED = ("mov", "matroska", "avi", "hls")  # containers that come as fast as they are read
 _CLOCKLESS = ("mpjpeg", "mjpeg", "image2pipe")  # formats whose timestamps FFmpeg makes up
+_LOW_DELAY = {"flags": "low_delay"}
+# RTSP tells the codec before the first packet; probing would only wait for some seconds of video.
+_RTSP = {
+    "fflags": "nobuffer",
+    "probesize": "32",
+    "analyzeduration": "0",
+    "allowed_media_types": "video",
+}
+_PROBING = 0.3  # of the time for opening, for looking at what comes: the rest is for connecting
 _BELIEVED_PAUSE_S = 5.0  # between two frames of what is played at its own pace
+
+
+def opened(
+    url: str,
+    *,
+    transport: str,
+    open_timeout_s: float,
+    stall_s: float,
+    hwaccel: HWAccel | None,
+) -> InputContainer:
+    """Connect to a camera.
+
+    Args:
+        url: With credentials; FFmpeg's errors quote it.
+        transport: "tcp" or "udp", for RTSP.
+        open_timeout_s: Seconds that connecting may take.
+        stall_s: Seconds that each later call may take.
+        hwaccel: What decodes; None is software.
+
+    Raises:
+        av.FFmpegError: It cannot be reached, or refuses.
+    """
+    options = dict(_LOW_DELAY)
+    if url.startswith(("rtsp://", "rtsps://")):
+        options |= _RTSP | {"rtsp_transport": transport}
+    else:  # by itself FFmpeg looks at 5 to 7 s of a live stream: longer than opening may take
+        probing_us = round(_PROBING * 1e6 * open_timeout_s)
+        options |= {"analyzeduration": str(probing_us), "fpsprobesize": "0"}
+    return av.open(
+        url,
+        "r",
+        format="v4l2" if url.startswith("/dev/") else None,
+        options=options,
+        timeout=(open_timeout_s, stall_s),
+        hwaccel=hwaccel,
+    )
 
 
 class Reading:

@@ -16,7 +16,7 @@ import pytest
 from pipeline.sources import hardware
 from pipeline.sources.address import Address
 from pipeline.sources.camera import Camera, CameraConfig
-from pipeline.sources.camera_state import CameraState
+from pipeline.sources.camera_state import CameraState, Change
 from pipeline.sources.hardware import accelerator
 from pipeline.values import Frame
 from tests.pipeline.conftest import write_video
@@ -95,6 +95,46 @@ def test_sound_that_goes_on_does_not_hide_that_the_picture_has_stopped(tmp_path:
         with opened(config, diary):
             assert wait_for(lambda: diary.count(CameraState.LIVE) > 0, 12)
             assert wait_for(lambda: diary.count(CameraState.STALLED) > 0, 9)
+
+
+class Unwilling(Diary):
+    def changed(self, change: Change) -> None:
+        super().changed(change)
+        raise RuntimeError("the metrics are full")
+
+
+def test_who_cannot_be_told_does_not_end_the_camera(clip: Path) -> None:
+    diary = Unwilling()
+    with opened(CameraConfig(url=str(clip)), diary) as camera:
+        assert has_frame(camera)
+        assert wait_for(lambda: diary.count(CameraState.LIVE) > 1, 8)
+
+
+def test_a_mistake_of_ours_is_told_without_the_password_and_the_camera_tried_again(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def mistaken(url: str, **_: object) -> None:
+        raise RuntimeError(f"no plan for {url}")
+
+    diary = Diary()
+    config = CameraConfig(url="rtsp://guard:hunter2@127.0.0.1:1/cam", retry_first_s=0.1)
+    monkeypatch.setattr("pipeline.sources.camera.opened", mistaken)
+    with opened(config, diary):
+        assert wait_for(lambda: diary.count(CameraState.CONNECTING) > 2, 5)
+    assert "RuntimeError" in diary.reason(CameraState.BACKING_OFF)
+    assert "no plan for rtsp://guard:***@" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+def test_pixels_that_cannot_be_converted_are_damage_and_nothing_else(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unable(*_: object) -> None:
+        raise ValueError("no such pixels")
+
+    monkeypatch.setattr("pipeline.sources.camera.upright_bgr", unable)
+    with opened(CameraConfig(url=str(clip))) as camera:
+        assert wait_for(lambda: camera.take() is None and camera.counts.damaged > 2, 5)
 
 
 def test_a_device_that_is_not_there_is_replaced_by_software_and_said_once(

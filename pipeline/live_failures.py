@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import traceback
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from pipeline.errors import PipelineError
 logger = logging.getLogger(__name__)
 
 MOST_IN_A_ROW = 10
+_LOG_EVERY_S = 10.0
 
 
 class Failures:
@@ -38,6 +40,8 @@ class Failures:
         self._lock = threading.Lock()
         self._last: tuple[type[BaseException], str] | None = None
         self._in_a_row = 0
+        self._logged: tuple[type[BaseException], str] | None = None
+        self._logged_s = 0.0
 
     def worked(self) -> None:
         """The step went well."""
@@ -51,13 +55,25 @@ class Failures:
             is_new = kind != self._last
             self._last, self._in_a_row = kind, 1 if is_new else self._in_a_row + 1
         words = f"{type(error).__name__}: {error}"
-        logger.error("%s failed, a batch is skipped: %s", self.step, words, exc_info=is_new)
+        self._log(kind, words)
         if self._in_a_row == self._most_in_a_row:
             self._give_up(
                 PipelineError(
                     f"{self.step} failed {self._in_a_row} times in a row at {kind[1]}; the last "
                     f"time with {words}"
                 )
+            )
+
+    def _log(self, kind: tuple[type[BaseException], str], words: str) -> None:
+        """Log now and then: at the cameras' pace the log would fill the disk."""
+        now_s = time.monotonic()
+        is_new = kind != self._logged
+        if is_new or now_s - self._logged_s >= _LOG_EVERY_S:
+            self._logged, self._logged_s = kind, now_s
+            logger.error(
+                "%s failed and what it was given is skipped, for the %d. time: %s",
+                *(self.step, self.count, words),
+                exc_info=is_new,
             )
 
 

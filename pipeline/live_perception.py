@@ -1,7 +1,8 @@
 """The first half of a live run: the newest frames in, tracklets into the queue.
 
 Each batch goes through all steps before the next one is fetched: what waits between steps would
-grow old there. A batch that fails is skipped, and nobody is followed across it.
+grow old there. A batch that fails is tried again camera by camera; what fails then is skipped, and
+nobody is followed across it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pipeline.perception import Perception
 from pipeline.values import Batch, Embedding, Frame, Match
 from trackers.boxes import Mask, Tracks
 
+_TRUSTED_AFTER = 100  # frames that must go well before a camera shares batches again
 _MANY_EPOCHS = 1_000_000  # a camera that was changed counts its epochs from 0 again
 
 
@@ -58,26 +60,51 @@ class LivePerception:
         self._lock = threading.Lock()
         # Added to a camera's epochs: one more whenever nothing may be tracked across.
         self._breaks: dict[str, int] = {}
+        self._suspects: dict[str, int] = {}  # cameras that failed alone
         self._watched: set[str] = set()  # cameras of which a frame came since the last break
 
     def take(self, batch: Batch) -> None:
-        """Find the people in a batch; whatever fails costs this batch only."""
+        """Find the people in a batch; what fails costs these frames only."""
         with self._lock:
             for stream in batch.ended:
                 self._leave(stream)
-            frames = [self._in_its_epoch(f) for f in batch.frames if self._overload.admits(f)]
+            frames = [frame for frame in batch.frames if self._overload.admits(frame)]
             if not frames:
                 return
-            try:
-                with ExitStack() as threads:
-                    steps = self._perception.tracklets([Batch(frames)], self, threads)
-                    self._send(tracklet for tracklets in steps for tracklet in tracklets)
-            except Exception as error:
-                self._failures.failed(error)
-                for frame in frames:
-                    self._break(frame.stream)
-            else:
+            errors = self._errors_of(frames)
+            for error in errors[:1] if None not in errors else errors:
+                if error is not None:
+                    self._failures.failed(error)
+            if None in errors:
                 self._failures.worked()
+
+    def _errors_of(self, frames: Sequence[Frame]) -> list[Exception | None]:
+        """Take frames together, but those of suspects alone; return how each attempt went."""
+        suspected = [[frame] for frame in frames if frame.stream in self._suspects]
+        together = [frame for frame in frames if frame.stream not in self._suspects]
+        errors = [self._attempt(group) for group in (*suspected, together) if group]
+        if len(together) > 1 and errors[-1] is not None:
+            errors += [self._attempt([frame]) for frame in together]
+        return errors
+
+    def _attempt(self, frames: Sequence[Frame]) -> Exception | None:
+        """Send frames through all steps; whoever fails alone is not put together with others."""
+        try:
+            with ExitStack() as threads:
+                batch = Batch([self._in_its_epoch(frame) for frame in frames])
+                steps = self._perception.tracklets([batch], self, threads)
+                self._send(tracklet for tracklets in steps for tracklet in tracklets)
+        except Exception as error:
+            for frame in frames:
+                self._break(frame.stream)
+            if len(frames) == 1:
+                self._suspects[frames[0].stream] = _TRUSTED_AFTER
+            return error
+        if len(frames) == 1 and frames[0].stream in self._suspects:
+            self._suspects[frames[0].stream] -= 1
+            if not self._suspects[frames[0].stream]:
+                del self._suspects[frames[0].stream]
+        return None
 
     def end_tracks(self, stream: str) -> None:
         """A camera gives no frames any more: its people count as gone."""
@@ -130,6 +157,7 @@ class LivePerception:
             self._breaks[stream] = self._breaks.get(stream, 0) + _MANY_EPOCHS
             return
         self._breaks.pop(stream, None)
+        self._suspects.pop(stream, None)
         self._perception.trackers.finish(stream)
         self._clocks.forget(stream)
         self._overload.forget(stream)

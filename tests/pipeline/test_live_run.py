@@ -213,6 +213,69 @@ def test_a_stage_that_fails_on_one_batch_costs_that_batch_and_no_track_stays_ope
     assert len({sighting["track_id"] for sighting in ended}) == 2
 
 
+class FailsOn:
+    """A segmenter that cannot bear one camera."""
+
+    description, model_hash = "fails on one", None
+
+    def __init__(self, stage: Any, stream: str) -> None:
+        self._stage, self._stream = stage, stream
+
+    def close(self) -> None:
+        self._stage.close()
+
+    def segment(self, frames: Any, tracks: Any) -> Any:
+        if any(frame.stream == self._stream for frame in frames):
+            raise RuntimeError("cannot bear it")
+        return self._stage.segment(frames, tracks)
+
+
+def test_a_camera_whose_every_frame_fails_costs_the_others_nothing(
+    start: Start, clip: Path
+) -> None:
+    def spoil(run: LiveRun) -> None:
+        run.perception.segmenter = FailsOn(run.perception.segmenter, "bad")
+
+    running = start({"bad": str(clip), "good": str(clip)}, spoil=spoil)
+    running.wait_for(lambda: running.run.status().failures["perception"] > 20)
+    running.end()
+    assert running.error is None
+    good = [s for s in running.notebook.sightings("ended") if s["camera"] == "good"]
+    assert 1 <= len(good) <= 2  # the track that the first failure ended, and the one since then
+    assert good[-1]["identity"] is not None
+
+
+class Hangs:
+    """A detector that never answers."""
+
+    description, model_hash = "hangs", None
+
+    def __init__(self) -> None:
+        self.is_free = threading.Event()
+
+    def close(self) -> None:
+        raise AssertionError("closed while it is used")
+
+    def detect(self, frames: Any) -> Any:
+        self.is_free.wait(30)
+        raise RuntimeError("too late")
+
+
+def test_a_model_that_hangs_does_not_hold_up_the_end(start: Start, clip: Path) -> None:
+    hangs = Hangs()
+
+    def spoil(run: LiveRun) -> None:
+        run.perception.detector = hangs
+
+    running = start({"a": str(clip)}, spoil=spoil)
+    running.wait_for(lambda: "live" in running.notebook.states("a"))
+    time.sleep(0.3)
+    try:
+        assert running.end() < 5
+    finally:
+        hangs.is_free.set()
+
+
 def test_the_same_failure_ten_times_in_a_row_ends_the_run_with_words(
     start: Start, clip: Path, tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ _FIT = 0.9  # share of the measured throughput that strides are chosen for
 _MOST_GROWTH = 1.25  # how much more a step back asks for
 _LATE_SHARE = 0.1  # this share of late frames makes a period late
 _HOLD_GROWTH = 2.0
+_LONGEST_REST = 5  # periods
 _FORGIVEN_HOLDS = 4.0  # after so many calm holds in a row the next overload is a new one
 
 
@@ -209,9 +210,15 @@ class OverloadPolicy:
         self._judge_when_due()
 
     def identity_rest_s(self, worked_s: float) -> float:
-        """Return how long identity shall rest after having worked for so long, in seconds."""
+        """Return how long identity shall rest after having worked for so long, in seconds.
+
+        At most five periods, since it may be calm again by then.
+        """
         with self._lock:
-            return worked_s * self._config.identity_rest if self._rests else 0.0
+            if not self._rests:
+                return 0.0
+            longest_s = _LONGEST_REST * self._config.period_s
+            return min(worked_s * self._config.identity_rest, longest_s)
 
     def forget(self, camera: str) -> None:
         """Forget a camera that was removed, known or not."""

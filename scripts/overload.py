@@ -47,6 +47,7 @@ class Load:
         fps: Of each.
         times: How much more is sent than perception and identity can take.
         capacity: Of the queue between them.
+        window: Silhouettes in a tracklet.
         policy: When something gives way.
     """
 
@@ -56,6 +57,7 @@ class Load:
     fps: float = 25.0
     times: float = 10.0
     capacity: int = 256
+    window: int = 10
     policy: OverloadConfig = field(default_factory=OverloadConfig)
 
 
@@ -126,6 +128,12 @@ class _Machine:
     def is_calm(self) -> bool:
         return time.monotonic() - self._begun_s >= self._load.seconds
 
+    def idle(self, seconds: float) -> None:
+        """Let time pass, but not when it has become calm."""
+        until_s = time.monotonic() + seconds
+        while not self.is_calm and time.monotonic() < until_s:
+            time.sleep(min(0.05, seconds))
+
     def batches(self) -> Iterator[Batch]:
         """Yield the newest frame of every camera, as `Cameras` does."""
         load = self._load
@@ -157,7 +165,7 @@ class _Machine:
     def encode(self, tracklets: Sequence[Tracklet]) -> list[NDArray[np.float32]]:
         # a window every 30 frames of everybody, were all frames looked at
         most = 3 * self._load.cameras * self._load.fps / 30 * _STAY_S / (_STAY_S + _AWAY_S)
-        time.sleep(len(tracklets) / most * (0.0 if self.is_calm else self._load.times))
+        self.idle(len(tracklets) / most * self._load.times)
         return [self.embeddings[tracklet.track_id % 3] for tracklet in tracklets]
 
     def saw(self, frame: Frame, tracks: Tracks, masks: Sequence[Mask | None]) -> None:
@@ -188,7 +196,7 @@ class _Machine:
 def run(load: Load) -> Outcome:
     """Send too much, then little, and return what came of it."""
     outcome = Outcome()
-    assembler = {"window": 10, "stride": 10, "min_length": 2}
+    assembler = {"window": load.window, "stride": load.window, "min_length": 2}
     limits = {"max_area_ratio": 1e6, "min_aspect": 0.0, "max_aspect": 9.0}
     config = PipelineConfig.model_validate(
         {
@@ -244,7 +252,7 @@ def _identify(identity: Identity, queue: SupersedingQueue, machine: _Machine) ->
         if tracklets := queue.get(timeout_s=1.0):
             began_s = time.monotonic()
             machine.outcome.sightings += len(identity.identify(tracklets, machine))
-            time.sleep(machine.policy.identity_rest_s(time.monotonic() - began_s))
+            machine.idle(machine.policy.identity_rest_s(time.monotonic() - began_s))
 
 
 def main() -> int:

@@ -200,6 +200,7 @@ def test_identity_rests_only_while_it_lags():
     assert machine.policy.identity_rest_s(0.2) == 0.0
     machine.run(20, capacity_fps=2)
     assert machine.policy.identity_rest_s(0.2) == pytest.approx(0.6)
+    assert machine.policy.identity_rest_s(60.0) == 10.0
 
 
 def test_a_dead_camera_costs_the_others_nothing():

@@ -14,7 +14,7 @@ def test_ten_times_too_much_keeps_frames_fresh_memory_flat_and_every_end(monkeyp
     script = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "overload_script", script)  # dataclasses look it up
     spec.loader.exec_module(script)
-    policy = OverloadConfig(period_s=0.4, hold_s=0.4, min_fps=1.0)
-    load = script.Load(seconds=4.5, calm_s=30.0, cameras=3, capacity=4, policy=policy)
+    policy = OverloadConfig(period_s=0.4, hold_s=0.4, min_fps=4.0)
+    load = script.Load(seconds=4.0, calm_s=30.0, cameras=3, capacity=2, window=2, policy=policy)
     outcome = script.run(load)
     assert outcome.broken(load, growth_mb=5.0) == []

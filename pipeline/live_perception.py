@@ -68,7 +68,7 @@ class LivePerception:
         with self._lock:
             for stream in batch.ended:
                 self._leave(stream)
-            frames = [frame for frame in batch.frames if self._overload.admits(frame)]
+            frames = self._overload.choose(batch.frames)
             if not frames:
                 return
             errors = self._errors_of(frames)

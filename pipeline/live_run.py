@@ -266,6 +266,7 @@ class LiveRun(Closing):
     def _tick(self) -> None:
         """Once a second: count, show, and end the tracks of cameras that give no frames."""
         cameras = self.cameras.by_name
+        self.overload.tracklets_wait(self.queue.age_s)
         self.board.tick(cameras)
         for name, camera in cameras.items():
             if self.board.silent_for_s(camera) > self.config.end_after_s:

@@ -166,7 +166,7 @@ def all_dead(effort: Effort, folder: Path) -> Row:
 
 
 def _is_fed(consumer: Consumer, names: list[str]) -> bool:
-    return set(names) <= set(consumer.indices) and consumer.error is None
+    return set(names) <= set(consumer.last) and consumer.error is None
 
 
 def flapping(effort: Effort, folder: Path) -> Row:

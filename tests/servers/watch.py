@@ -6,16 +6,19 @@ import gc
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import psutil
 
 from pipeline.sources.camera_state import CameraState, Change
 from pipeline.sources.cameras import Cameras
+from pipeline.values import Frame
+
+_MOST_MS = 60_000
 
 
 @dataclass(frozen=True)
@@ -121,29 +124,43 @@ class Consumer:
     def __init__(self, cameras: Cameras, seconds_per_batch: float = 0.0) -> None:
         self._cameras = cameras
         self._pause_s = seconds_per_batch
-        self.indices: dict[str, list[int]] = {}
-        self.ages_s: list[float] = []
+        self.last: dict[str, int] = {}
+        self._missing: Counter[str] = Counter()
+        # A bin for each millisecond, so that an hour's soak does not grow by its own notes.
+        self._ages_ms = np.zeros(_MOST_MS, np.int64)
         self.error: Exception | None = None
         self.thread = threading.Thread(target=self._consume, daemon=True)
 
     def missing(self, name: str) -> int:
         """Return how many frames of a camera were skipped between its first and its last."""
-        return sum(later - earlier - 1 for earlier, later in pairwise(self.indices.get(name, [])))
+        return self._missing[name]
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames came, of all cameras."""
+        return int(self._ages_ms.sum())
 
     def age_s(self, percentile: float) -> float:
         """Return a percentile of the frames' ages when they were handed over."""
-        return float(np.percentile(self.ages_s, percentile))
+        up_to = np.cumsum(self._ages_ms)
+        return float(np.searchsorted(up_to, up_to[-1] * percentile / 100)) / 1000
 
     def _consume(self) -> None:
         try:
             for batch in self._cameras.batches():
                 now_s = time.time()
                 for frame in batch.frames:
-                    self.indices.setdefault(frame.stream, []).append(frame.index)
-                    self.ages_s.append(now_s - (frame.captured_s or 0.0))
+                    self._note(frame, now_s)
                 time.sleep(self._pause_s)
         except Exception as error:  # told to whoever asks for the row
             self.error = error
+
+    def _note(self, frame: Frame, now_s: float) -> None:
+        last = self.last.get(frame.stream, frame.index - 1)
+        self._missing[frame.stream] += frame.index - last - 1
+        self.last[frame.stream] = frame.index
+        age_ms = round(1000 * (now_s - (frame.captured_s or 0.0)))
+        self._ages_ms[min(max(age_ms, 0), _MOST_MS - 1)] += 1
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""The short version of the chaos table: `scripts/chaos.py` does the long one."""
+"""The short version of the chaos table, without the soak: `scripts/chaos.py` does the long one.
+
+Seconds of soak cannot tell memory that grows by 1 % from memory that breathes by 3 %.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import chaos, chaos_many, soak
+from tests.servers import chaos, chaos_many
 from tests.servers.chaos import SHORT, Effort
 from tests.servers.watch import Row
 
@@ -32,7 +35,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         chaos_many.opening_is_bounded,
         chaos_many.all_dead,
         chaos_many.flapping,
-        soak.soak,
     ],
 )
 def test_a_fault_shows_what_it_must(row: Callable[[Effort, Path], Row], folder: Path) -> None:

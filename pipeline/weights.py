@@ -37,7 +37,7 @@ BUNDLED: dict[str, BundledModel] = {
     ),
     "trackletgait-nano": BundledModel(
         "trackletgait-nano.safetensors",
-        "f08d077b093a8eeafcc155b1e56bc1c4001f97f468eb007cd9ebfb017925dd35",
+        "566b5d2948ce48c838732e1397e9cd88c0a038c4a122ca075906652413024917",
     ),
 }
 

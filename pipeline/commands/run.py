@@ -6,9 +6,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,7 @@ from rich.markup import escape
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pipeline.live_config import LiveConfig
     from pipeline.live_run import LiveRun
     from pipeline.sinks.live import Event
 
@@ -52,18 +54,9 @@ def run(
     Write passwords as ${NAME} of the environment. SIGTERM or Ctrl-C ends within 5 s and writes what
     is left; a second one ends at once. SIGHUP reads the cameras of CONFIG.yaml again.
     """
-    from pipeline.live_config import config_of_addresses, load_live_config
-
     console = Console(stderr=True)
-    overrides = set_ or []
-    path = _config_path(what)
-    if path is None:
-        config = config_of_addresses(what, overrides)
-        reread = None
-    else:
-        config = load_live_config(path, overrides)
-        reread = lambda: load_live_config(path, overrides)  # noqa: E731
-    if path is None and config.secrets() and any("${" not in word for word in what):
+    config, reread = _configuration(what, set_ or [])
+    if reread is None and config.secrets() and any("${" not in word for word in what):
         console.print(
             "[yellow]Anybody on this machine can read a command line: better write a password as "
             "${NAME}, in single quotes.[/]"
@@ -82,6 +75,19 @@ def run(
     with live, _signals(live):
         _greet(console, live, out)
         live.run()
+
+
+def _configuration(
+    what: Sequence[str], overrides: Sequence[str]
+) -> tuple[LiveConfig, Callable[[], LiveConfig] | None]:
+    """Return what to run, and how to read it again where it is a file."""
+    from pipeline.live_config import config_of_addresses, load_live_config
+
+    path = _config_path(what)
+    if path is None:
+        return config_of_addresses(what, overrides), None
+    read = partial(load_live_config, path, overrides)
+    return read(), read
 
 
 class ConsoleSink:

@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 READY  := $(VENV)/.ready
-.PHONY: help setup setup-tensorrt demo test test-all check fix bench bench-encoder bench-train eval-real eval-cross ablations clean
+.PHONY: help setup setup-tensorrt demo test test-all check fix bench bench-encoder bench-train eval-real eval-cross ablations chaos clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -69,6 +69,9 @@ eval-cross: $(READY)  ## same people on two cameras: rewrites the tables of docs
 
 ablations: $(READY)  ## compare the paper's ingredients on SynthGait; MINUTES=60 does a piece
 	$(BIN)/python scripts/ablate.py $(if $(MINUTES),--minutes $(MINUTES))
+
+chaos: $(READY)  ## do every fault to cameras of a real RTSP server; ARGS=--long takes hours
+	$(BIN)/python scripts/chaos.py $(ARGS)
 
 clean:  ## remove the environment and all results
 	rm -rf $(VENV) demo-results *.egg-info .mypy_cache .pytest_cache .ruff_cache

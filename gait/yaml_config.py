@@ -42,11 +42,11 @@ def load_yaml(
     Raises:
         ConfigError: Naming the place, what was expected, what came and what is known.
     """
-    data = {} if path is None else _read_with_bases(path, not_inherited)
+    data = {} if path is None else read_with_bases(path, not_inherited)
     for override in overrides:
-        _override(data, override)
+        apply_override(data, override)
     where = "configuration" if path is None else str(path)
-    return validate(model, _expand(data, where), where)
+    return validate(model, expand_variables(data, where), where)
 
 
 def validate(model: type[M], data: Mapping[str, Any], where: str) -> M:
@@ -76,8 +76,12 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _read_with_bases(path: Path, not_inherited: Collection[str]) -> dict[str, Any]:
-    """Return the file's content on top of its base's, and so on down."""
+def read_with_bases(path: Path, not_inherited: Collection[str]) -> dict[str, Any]:
+    """Return the file's content on top of its base's, and so on down.
+
+    Raises:
+        ConfigError: A file cannot be read, or the bases go round in a circle.
+    """
     files = [(path, _read(path))]
     while "base" in files[-1][1]:
         where, content = files[-1]
@@ -106,7 +110,12 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _override(data: dict[str, Any], override: str) -> None:
+def apply_override(data: dict[str, Any], override: str) -> None:
+    """Change one place of a file's content by a text such as `detector.confidence=0.3`.
+
+    Raises:
+        ConfigError: It is no such text.
+    """
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"expected key=value such as detector.confidence=0.3, got {override!r}")
@@ -123,12 +132,16 @@ def _override(data: dict[str, Any], override: str) -> None:
         raise ConfigError(f"{key}: not valid YAML after '=': {text!r}") from error
 
 
-def _expand(value: Any, where: str) -> Any:
-    """Replace `${NAME}` in every text by the environment variable of that name."""
+def expand_variables(value: Any, where: str) -> Any:
+    """Replace `${NAME}` in every text by the environment variable of that name.
+
+    Raises:
+        ConfigError: A variable is not set; `where` is named.
+    """
     if isinstance(value, dict):
-        return {key: _expand(inner, f"{where}: {key}") for key, inner in value.items()}
+        return {key: expand_variables(inner, f"{where}: {key}") for key, inner in value.items()}
     if isinstance(value, list):
-        return [_expand(inner, where) for inner in value]
+        return [expand_variables(inner, where) for inner in value]
     if not isinstance(value, str):
         return value
 

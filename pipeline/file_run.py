@@ -319,7 +319,7 @@ class FileRun:
             finished=None if status == "running" else datetime.now(UTC),
             command=self._command,
             config=self.config.model_dump(mode="json"),
-            versions=_versions(),
+            versions=versions_used(),
             models=tuple(self._models()),
             encoder=encoder.description,
             encoder_is_trained=encoder.is_trained,
@@ -384,7 +384,8 @@ def process(
         logger.warning("%s", problem)
 
 
-def _versions() -> dict[str, str]:
+def versions_used() -> dict[str, str]:
+    """Return the versions of what a run depends on, by name."""
     versions = {"trackletgait": __version__, "python": platform.python_version()}
     for distribution in _VERSIONED:
         try:

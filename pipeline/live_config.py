@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, JsonValue, SecretStr, field_validator
 
 from gait.strict import StrictModel
-from gait.yaml_config import _expand, _override, _read_with_bases, validate
+from gait.yaml_config import apply_override, expand_variables, read_with_bases, validate
 from pipeline.config import PipelineConfig
 from pipeline.errors import ConfigError
 from pipeline.overload import OverloadConfig
@@ -30,8 +30,6 @@ _SHORTEST_SECRET = 4
 def _address_alone(value: Any) -> Any:
     if isinstance(value, str):
         return {"url": value}
-    if isinstance(value, dict) and isinstance(value.get("password_file"), str):
-        return {**value, "password_file": Path(value["password_file"])}  # YAML has no paths
     return value
 
 
@@ -124,7 +122,7 @@ def load_live_config(path: Path, overrides: Sequence[str] = ()) -> LiveConfig:
     Raises:
         ConfigError: Naming the place, the camera, what was expected, what came and what is known.
     """
-    return _read_config(_read_with_bases(path, ()), overrides, str(path))
+    return _read_config(read_with_bases(path, ()), overrides, str(path))
 
 
 def config_of_addresses(addresses: Sequence[str], overrides: Sequence[str] = ()) -> LiveConfig:
@@ -168,11 +166,11 @@ def camera_from_json(name: str, data: object) -> CameraConfig:
 
 def _read_config(data: dict[str, Any], overrides: Sequence[str], where: str) -> LiveConfig:
     for override in overrides:
-        _override(data, override)
+        apply_override(data, override)
     written = dict(data)
     # A camera's address is filled when it is parsed: there a value may hold any character.
     cameras = data.pop("cameras", None) or {}
-    data = {**_expand(data, where), "cameras": cameras}
+    data = {**expand_variables(data, where), "cameras": cameras}
     try:
         config = validate(LiveConfig, data, where)
     except ConfigError as error:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from pipeline.errors import ConfigError
-from pipeline.file_run import _versions
+from pipeline.file_run import versions_used
 from pipeline.identity import Identity
 from pipeline.live_config import LiveConfig, hidden
 from pipeline.perception import Perception
@@ -66,7 +66,7 @@ class LiveRecord:
             finished=None if status == "running" else datetime.now(UTC),
             command=self._command,
             config=self._config,
-            versions=_versions(),
+            versions=versions_used(),
             models=tuple(self._models()),
             encoder=encoder.description,
             encoder_is_trained=encoder.is_trained,

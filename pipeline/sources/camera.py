@@ -79,7 +79,7 @@ class CameraConfig(StrictModel):
     """
 
     url: str
-    password_file: Path | None = None
+    password_file: Path | None = Field(default=None, strict=False)
     transport: Literal["tcp", "udp"] = "tcp"
     stall_s: float = Field(default=4.0, gt=0, le=60)
     open_timeout_s: float = Field(default=5.0, gt=0, le=60)

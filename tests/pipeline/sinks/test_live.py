@@ -191,7 +191,7 @@ def test_runners_leave_no_thread() -> None:
     for _ in range(20):
         with SinkRunner(Recorded(), "test") as runner:
             runner.put(event())
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # one of an earlier test may end meanwhile
 
 
 def test_only_the_wanted_kinds_are_passed_on() -> None:

@@ -11,13 +11,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gait.closing import Closing
 from gait.errors import DeviceLost, OutOfMemory, RuntimeFailed
 from gait.model.card import card_path
 from gait.model.checkpoint import load_checkpoint, model_hash
@@ -38,7 +38,7 @@ MAX_FRAMES = 720
 Dtype = type[np.float32] | type[np.float64]
 
 
-class Encoder:
+class Encoder(Closing):
     """Turns silhouettes into embeddings; what it answers does not depend on earlier calls.
 
     It runs the network folded (`gait.model.folded`), by torch unless told otherwise. When its
@@ -129,19 +129,6 @@ class Encoder:
     def close(self) -> None:
         """Give back the runtime; the encoder cannot be used afterwards."""
         self._runtime.close()
-
-    def __enter__(self) -> Self:
-        """Return the encoder; it is closed at the end of the block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
     @classmethod
     def from_weights(

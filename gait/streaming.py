@@ -17,13 +17,12 @@ import logging
 from collections import Counter, deque
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gait.closing import Closing
 from gait.encoder import pick_device
 from gait.errors import DeviceLost, OutOfMemory
 from gait.model.checkpoint import model_hash
@@ -55,7 +54,7 @@ class _Turn:
     has_tail: bool
 
 
-class StreamingEncoder:
+class StreamingEncoder(Closing):
     """Turns walks into embeddings while they grow.
 
     An embedding is, to 5e-5 in float32, the one `gait.encoder.Encoder` gives for all silhouettes
@@ -251,17 +250,6 @@ class StreamingEncoder:
     def close(self) -> None:
         """Forget all walks."""
         self._walks.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _open(self, device: torch.device) -> None:
         self._network = GrowingNetwork(self._folded, device=device, precision=self.precision)

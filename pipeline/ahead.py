@@ -6,7 +6,7 @@ import threading
 from collections.abc import Generator, Iterable, Iterator
 from typing import Generic, TypeVar
 
-from pipeline.closing import Closing
+from gait.closing import Closing
 from pipeline.errors import LinkError
 from pipeline.transport.local import LocalLink
 

@@ -9,10 +9,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
+from gait.closing import Closing
 from gait.encoder import Encoder
 from gait.streaming import StreamingEncoder
 from gait.tracklet import Tracklet
-from pipeline.closing import Closing
 from pipeline.config import PipelineConfig
 from pipeline.gallery.sightings import SightingBook
 from pipeline.stages.encode_streaming import build_encoder

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline.closing import Closing
+from gait.closing import Closing
 from pipeline.errors import ConfigError, LinkError
 
 logger = logging.getLogger(__name__)

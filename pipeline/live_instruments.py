@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.closing import Closing
+from gait.closing import Closing
 from pipeline.latency import Latencies
 from pipeline.live_config import MetricsConfig
 from pipeline.live_status import CameraStatus

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from pipeline.closing import Closing
+from gait.closing import Closing
 from pipeline.errors import OutputError
 from pipeline.live_config import LiveConfig
 from pipeline.live_status import SinkStatus

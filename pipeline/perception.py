@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TypeVar
 
+from gait.closing import Closing
 from gait.tracklet import Tracklet
 from pipeline.ahead import Ahead
-from pipeline.closing import Closing
 from pipeline.config import PipelineConfig
 from pipeline.stages.assemble import Assemblers
 from pipeline.stages.track import StreamTrackers

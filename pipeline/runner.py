@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 
-from pipeline.closing import Closing
+from gait.closing import Closing
 from pipeline.config import PipelineConfig
 from pipeline.identity import Identity
 from pipeline.perception import Perception

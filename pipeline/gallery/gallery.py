@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from gait.closing import Closing
 from gait.distance import euclidean
 from gait.strict import StrictModel
 from gait.tracklet import Tracklet
-from pipeline.closing import Closing
 from pipeline.errors import ConfigError
 from pipeline.gallery.exemplar import Exemplar, Identity
 from pipeline.gallery.matrix import ExemplarMatrix, Row

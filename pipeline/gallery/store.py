@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, NoResultFound
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
-from pipeline.closing import Closing
+from gait.closing import Closing
 from pipeline.errors import GalleryError
 from pipeline.gallery.exemplar import Exemplar, Identity, pack_embedding, unpack_embedding
 from pipeline.gallery.tables import SCHEMA_VERSION, Base, ExemplarRow, GalleryRow, IdentityRow

@@ -28,7 +28,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.closing import Closing
+from gait.closing import Closing
 from pipeline.errors import OutputError
 
 MARKER = ".trackletgait"

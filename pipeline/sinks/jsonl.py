@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.closing import Closing
+from gait.closing import Closing
 from pipeline.errors import OutputError
 from pipeline.sinks.live import Event
 

@@ -23,7 +23,7 @@ from typing import Literal, Protocol, get_args
 
 from pydantic import JsonValue
 
-from pipeline.closing import Closing
+from gait.closing import Closing
 from pipeline.errors import OutputError
 from pipeline.sources.camera_state import Backoff, Change
 from pipeline.values import Sighting

@@ -17,7 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from pipeline.closing import Closing
+from gait.closing import Closing
 from pipeline.errors import ConfigError, OutputError
 from pipeline.sinks.live import Event, is_loopback
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.closing import Closing
+from gait.closing import Closing
 from pipeline.sinks.folder import LineFile, ResultsFolder
 from pipeline.values import Frame
 from trackers.boxes import Mask, Tracks

@@ -6,7 +6,7 @@ import json
 import logging
 from pathlib import Path
 
-from pipeline.closing import Closing
+from gait.closing import Closing
 from pipeline.sinks.folder import LineFile, ResultsFolder, clean_text
 from pipeline.values import Sighting
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from pipeline.closing import Closing
+from gait.closing import Closing
 from pipeline.errors import ConfigError, OutputError
 from pipeline.sinks.live import SCHEMA, Event, EventsRefusedError, TryLaterError
 

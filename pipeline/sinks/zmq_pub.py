@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
-from pipeline.closing import Closing
+from gait.closing import Closing
 from pipeline.errors import ConfigError, OutputError
 from pipeline.sinks.live import Event, is_loopback
 from pipeline.transport.keys import ReceiverKeys

@@ -25,8 +25,8 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from pydantic import Field
 
+from gait.closing import Closing
 from gait.strict import StrictModel
-from pipeline.closing import Closing
 from pipeline.errors import ConfigError
 from pipeline.sources.address import Address, read_password
 from pipeline.sources.camera_clock import CameraClock, captured_s

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import Field
 
+from gait.closing import Closing
 from gait.strict import StrictModel
-from pipeline.closing import Closing
 from pipeline.errors import ConfigError
 from pipeline.sources.address import Address
 from pipeline.sources.camera import Camera, CameraConfig

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from gait.closing import Closing
 from gait.strict import StrictModel
-from pipeline.closing import Closing
 from pipeline.errors import SourceError
 from pipeline.values import Frame
 

@@ -19,8 +19,8 @@ from dataclasses import replace
 
 import zmq
 
+from gait.closing import Closing
 from gait.tracklet import Tracklet
-from pipeline.closing import Closing
 from pipeline.errors import ConfigError, LinkError
 from pipeline.transport.envelope import Answer, Envelope, read_answer, write_frame
 from pipeline.transport.keys import NAME_PATTERN, SenderKeys

@@ -8,8 +8,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gait.closing import Closing
 from gait.tracklet import Tracklet
-from pipeline.closing import Closing
 from pipeline.transport.envelope import Answer, Envelope, read_envelope, write_frame
 from pipeline.transport.keys import ReceiverKeys
 from pipeline.transport.message import (

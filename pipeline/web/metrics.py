@@ -24,7 +24,7 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from pipeline.closing import Closing
+from gait.closing import Closing
 from pipeline.errors import OutputError
 from pipeline.latency import Latencies
 from pipeline.overload import Level

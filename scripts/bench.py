@@ -160,7 +160,9 @@ def report(
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench`; do not edit by hand.",
+        "Written by `make bench`; do not edit by hand. Of the encoder alone: "
+        "[benchmarks-encoder.md](benchmarks-encoder.md); of training: "
+        "[benchmarks-training.md](benchmarks-training.md).",
         "",
         f"* When: {datetime.now(UTC):%Y-%m-%d}",
         f"* Machine: {describe_machine(root=ROOT)}",

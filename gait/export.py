@@ -1,7 +1,7 @@
 """A trained network as an ONNX file that any runtime reads.
 
-onnx = onnx_bytes(load_checkpoint("gait3d.pt").model)
-export_onnx(model, Path("gait3d.onnx"), precision="float16")
+exported = export(load_checkpoint("gait3d.pt").model, precision="float16")
+exported.write(Path("gait3d.onnx"))
 
 The graph is the folded network (`gait.model.folded`). Inputs: `silhouettes` (batch, frames, 64, 44)
 float32 in 0..1 and, where asked for, `lengths` (batch,) int64; output: `embeddings` (batch, 256,
@@ -66,58 +66,13 @@ class Exported:
     metadata: Mapping[str, str]
     checks: tuple[Check, ...]
 
+    def write(self, path: Path) -> None:
+        """Write the file, whole or not at all.
 
-def onnx_bytes(
-    model: TrackletGait | FoldedGait,
-    *,
-    precision: Precision = "float32",
-    has_lengths: bool = False,
-    symmetric: bool = False,
-    calibration: Sequence[NDArray[np.uint8]] = (),
-    metadata: Mapping[str, str] | None = None,
-    checked: bool = True,
-) -> bytes:
-    """Return a network as an ONNX file; `export` explains the arguments and errors."""
-    return export(
-        model,
-        precision=precision,
-        has_lengths=has_lengths,
-        symmetric=symmetric,
-        calibration=calibration,
-        metadata=metadata,
-        checked=checked,
-    ).onnx
-
-
-def export_onnx(
-    model: TrackletGait | FoldedGait,
-    path: Path,
-    *,
-    precision: Precision = "float32",
-    has_lengths: bool = False,
-    symmetric: bool = False,
-    calibration: Sequence[NDArray[np.uint8]] = (),
-    metadata: Mapping[str, str] | None = None,
-    checked: bool = True,
-) -> None:
-    """Write a network to an ONNX file, whole or not at all; not if it fails its check.
-
-    Args: As of `export`.
-
-    Raises:
-        DataError: The file cannot be written.
-        GaitError: As of `export`.
-    """
-    onnx = onnx_bytes(
-        model,
-        precision=precision,
-        has_lengths=has_lengths,
-        symmetric=symmetric,
-        calibration=calibration,
-        metadata=metadata,
-        checked=checked,
-    )
-    write_atomically(path, onnx)
+        Raises:
+            DataError: It cannot be written.
+        """
+        write_atomically(path, self.onnx)
 
 
 def export(

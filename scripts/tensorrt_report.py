@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from gait.errors import GaitError
-from gait.export import onnx_bytes
+from gait.export import export
 from gait.model.checkpoint import load_checkpoint
 from gait.model.folded import fold
 from gait.model.trackletgait import VARIANTS, TrackletGait, initialise
@@ -126,7 +126,7 @@ def _report(arguments: argparse.Namespace) -> tuple[list[Engine], list[Row]]:
         engine = Engine(f"{model.config.name} {precision}")
         engines.append(engine)
         try:
-            onnx = onnx_bytes(model, precision=precision, has_lengths=True, checked=False)
+            onnx = export(model, precision=precision, has_lengths=True, checked=False).onnx
             _build(engine, onnx)
             if tensorrt.available() is None:
                 rows += _run(engine, model, onnx, precision, arguments.device)

@@ -74,16 +74,16 @@ class Graph:
         return made
 
     def _export(self) -> bytes:
-        from gait.export import onnx_bytes  # onnx and its exporter take a second
+        from gait.export import export  # onnx and its exporter take a second
 
         try:
-            return onnx_bytes(
+            return export(
                 self.model,
                 precision=self.precision,
                 has_lengths=self.has_lengths,
                 symmetric=self.is_symmetric,
                 checked=False,  # the gate compares more
-            )
+            ).onnx
         except GaitError:
             raise
         except Exception as error:  # exporters raise what they like

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gait.data.atomic import write_atomically
 from gait.data.dataset import FolderDataset, GaitDataset
 from gait.data.pack import PackedDataset
 from gait.errors import DataError
@@ -97,7 +96,7 @@ def export(
         calibration=() if calibrate is None else _calibration(calibrate),
         metadata=_provenance(weights, loaded),
     )
-    write_atomically(out, exported.onnx)
+    exported.write(out)
     _print(exported, out, Console(highlight=False))
 
 

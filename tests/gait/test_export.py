@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gait import export as exporting
 from gait.errors import CheckpointError, DataError, RuntimeFailed, RuntimeUnavailable
-from gait.export import Exported, export, export_onnx, onnx_bytes, our_metadata
+from gait.export import Exported, export, our_metadata
 from gait.export_check import LARGEST_DIFFERENCE, SMALLEST_COSINE
 from gait.model.checkpoint import load_checkpoint, model_hash
 from gait.model.folded import fold
@@ -173,14 +173,14 @@ def test_the_file_says_what_it_is() -> None:
 
 
 def test_entries_of_the_caller_are_added_and_win() -> None:
-    file = onnx_bytes(fold(tiny()), metadata={"model_hash": "abc", "card_sha256": "def"})
+    file = export(fold(tiny()), metadata={"model_hash": "abc", "card_sha256": "def"}).onnx
     props = onnx.load_from_string(file).metadata_props
     found = our_metadata({entry.key: entry.value for entry in props})
     assert (found["model_hash"], found["card_sha256"]) == ("abc", "def")
 
 
 def test_the_same_network_gives_the_same_bytes_and_nothing_of_this_machine() -> None:
-    first, second = (onnx_bytes(tiny(), checked=False) for _ in range(2))
+    first, second = (export(tiny(), checked=False).onnx for _ in range(2))
     assert first == second
     for folder in (Path.cwd(), Path(torch.__file__).parent, Path.home()):
         assert str(folder).encode() not in first
@@ -203,7 +203,7 @@ def test_a_file_that_does_not_reproduce_the_network_is_not_written(
     other = fold(TrackletGait.random(TINY, torch.Generator().manual_seed(9)).eval())
     monkeypatch.setattr(exporting, "_served", lambda model: other)
     with pytest.raises(RuntimeFailed, match="expected the float32 file to agree with torch"):
-        export_onnx(tiny(), tmp_path / "wrong.onnx")
+        export(tiny()).write(tmp_path / "wrong.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -212,7 +212,7 @@ def test_weights_beyond_float16_are_noticed() -> None:
     with torch.no_grad():
         model.get_parameter("layer2.0.conv1.weight").mul_(1e7)
     with pytest.raises(RuntimeFailed, match="Use a finer precision"):
-        onnx_bytes(model, precision="float16")
+        export(model, precision="float16")
 
 
 def test_weights_that_are_no_numbers_are_refused_by_name() -> None:
@@ -220,14 +220,14 @@ def test_weights_that_are_no_numbers_are_refused_by_name() -> None:
     with torch.no_grad():
         model.FCs.fc_bin[0, 0, 0] = float("nan")
     with pytest.raises(CheckpointError, match=r"FCs\.fc_bin"):
-        onnx_bytes(model)
+        export(model)
 
 
 def test_what_is_no_network_is_refused() -> None:
     with pytest.raises(TypeError, match="expected a TrackletGait or a FoldedGait, got a Linear"):
-        onnx_bytes(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+        export(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
     with pytest.raises(RuntimeUnavailable, match="'int4'"):
-        onnx_bytes(tiny(), precision="int4")  # type: ignore[arg-type]
+        export(tiny(), precision="int4")  # type: ignore[arg-type]
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,5 +236,5 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(DataError, match="No space left on device"):
-        export_onnx(tiny(), tmp_path / "net.onnx", checked=False)
+        export(tiny(), checked=False).write(tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())

@@ -62,10 +62,10 @@ def doubling() -> bytes:
 @pytest.fixture(scope="session")
 def nano_onnx() -> bytes:
     """The bundled network as it is exported: silhouettes (batch, frames, 64, 44) to embeddings."""
-    from gait.export import onnx_bytes
+    from gait.export import export
     from gait.model.checkpoint import load_checkpoint
 
-    return onnx_bytes(load_checkpoint(NANO).model, checked=False)
+    return export(load_checkpoint(NANO).model, checked=False).onnx
 
 
 @pytest.fixture

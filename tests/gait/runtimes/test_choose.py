@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from gait.errors import RuntimeFailed, RuntimeUnavailable
+from gait.export import Exported
 from gait.model.folded import fold
 from gait.model.trackletgait import TrackletGait, TrackletGaitConfig
 from gait.runtimes import cache, choose, parity
@@ -221,7 +222,8 @@ def test_the_exported_network_serves_and_is_ready_the_next_time(
     (graph,) = own_cache.glob("encoder-*.onnx")
     graph.write_bytes(graph.read_bytes()[:5000])
     wanted = choose._graph("onnxruntime", choose._order(model, "cpu", "auto", "auto", 1))
-    monkeypatch.setattr("gait.export.onnx_bytes", lambda *_, **__: b"made anew")
+    anew = Exported(b"made anew", {}, ())
+    monkeypatch.setattr("gait.export.export", lambda *_, **__: anew)
     assert wanted.exported() == b"made anew"
     assert "damaged" in caplog.text
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gait.errors import RuntimeFailed, SilhouetteError
-from gait.export import onnx_bytes
+from gait.export import export
 from gait.model.trackletgait import TrackletGait, TrackletGaitConfig
 from gait.runtimes.quantise import quantise
 from gait.runtimes.reference import calibration_tracklets
@@ -23,7 +23,7 @@ TINY = TrackletGaitConfig(
 @cache
 def exact() -> onnx.ModelProto:
     model = TrackletGait.random(TINY, torch.Generator().manual_seed(0)).eval()
-    return onnx.load_from_string(onnx_bytes(model, checked=False))
+    return onnx.load_from_string(export(model, checked=False).onnx)
 
 
 def initialisers(graph: onnx.ModelProto) -> dict[str, onnx.TensorProto]:

@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto, helper
 
 from gait.errors import CheckpointError, RuntimeUnavailable
-from gait.export import onnx_bytes
+from gait.export import export
 from gait.model.folded import fold
 from gait.model.trackletgait import VARIANTS, TrackletGait, initialise
 from gait.runtimes import tensorrt
@@ -38,13 +38,13 @@ def graph(
     has_lengths: bool = False,
     symmetric: bool = False,
 ) -> bytes:
-    return onnx_bytes(
+    return export(
         network(variant),
         precision=precision,
         has_lengths=has_lengths,
         symmetric=symmetric,
         checked=False,
-    )
+    ).onnx
 
 
 @cache

@@ -77,21 +77,24 @@ def _bench() -> None:
     """Measure how fast this machine is."""
 
 
+Weights = Annotated[
+    str | None,
+    typer.Argument(
+        help=f"A bundled network ({', '.join(ENCODERS)}; default {DEFAULT_ENCODER}), or a "
+        "weights file (.safetensors, .pt)."
+    ),
+]
+IsRandom = Annotated[
+    bool, typer.Option("--random", help="Measure a network with random weights instead.")
+]
+Variant = Annotated[VariantChoice | None, typer.Option(help="Size of the random network.")]
+
+
 @app.command("encoder")
 def encoder_command(
-    weights: Annotated[
-        str | None,
-        typer.Argument(
-            help=f"A bundled network ({', '.join(ENCODERS)}; default {DEFAULT_ENCODER}), or a "
-            "weights file (.safetensors, .pt)."
-        ),
-    ] = None,
-    random: Annotated[
-        bool, typer.Option("--random", help="Measure a network with random weights instead.")
-    ] = False,
-    variant: Annotated[
-        VariantChoice | None, typer.Option(help="Size of the random network.")
-    ] = None,
+    weights: Weights = None,
+    random: IsRandom = False,
+    variant: Variant = None,
     runtime: Annotated[
         list[RuntimeChoice] | None,
         typer.Option(help="What runs it; repeatable. Default: all; torch-compiled on a GPU only."),
@@ -161,19 +164,9 @@ def encoder_command(
 
 @app.command("streaming")
 def streaming_command(
-    weights: Annotated[
-        str | None,
-        typer.Argument(
-            help=f"A bundled network ({', '.join(ENCODERS)}; default {DEFAULT_ENCODER}), or a "
-            "weights file (.safetensors, .pt)."
-        ),
-    ] = None,
-    random: Annotated[
-        bool, typer.Option("--random", help="Measure a network with random weights instead.")
-    ] = False,
-    variant: Annotated[
-        VariantChoice | None, typer.Option(help="Size of the random network.")
-    ] = None,
+    weights: Weights = None,
+    random: IsRandom = False,
+    variant: Variant = None,
     stride: Annotated[
         str, typer.Option(help="New silhouettes between two embeddings, with commas.")
     ] = "1,8,30",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +28,11 @@ from tests.servers.http_camera import (
 )
 from tests.servers.watch import Diary, wait_for
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
+
+CLIP_FPS = 25
+NUM_EPOCHS = 3
+LONG_S = 30.0  # for what comes within a second where nobody else wants the processor
 
 
 @contextmanager
@@ -37,17 +41,22 @@ def opened(config: CameraConfig, diary: Diary | None = None) -> Iterator[Camera]
         yield camera
 
 
-def some_frames(camera: Camera, seconds: float) -> list[Frame]:
-    frames, until_s = [], time.monotonic() + seconds
-    while time.monotonic() < until_s:
+def frames_until(
+    camera: Camera, is_enough: Callable[[list[Frame]], bool], within_s: float = LONG_S
+) -> list[Frame]:
+    """Take what comes until it is enough, however long a busy machine needs for that."""
+    frames: list[Frame] = []
+    until_s = time.monotonic() + within_s
+    while not is_enough(frames):
+        assert time.monotonic() < until_s, f"not within {within_s} s: {len(frames)} frames"
         if (frame := camera.take()) is not None:
             frames.append(frame)
         time.sleep(0.005)
     return frames
 
 
-def has_frame(camera: Camera, within_s: float = 10.0) -> bool:
-    return wait_for(lambda: camera.take() is not None, within_s)
+def has_frame(camera: Camera) -> bool:
+    return wait_for(lambda: camera.take() is not None, LONG_S)
 
 
 @pytest.fixture
@@ -59,12 +68,24 @@ def test_a_file_is_played_at_its_pace_and_begins_anew_at_its_end_as_another_epoc
     clip: Path,
 ) -> None:
     diary = Diary()
+    began_s = time.monotonic()
     with opened(CameraConfig(url=str(clip)), diary) as camera:
-        frames = some_frames(camera, 4.0)
-    assert frames[-1].epoch >= 1
+        frames = frames_until(
+            camera, lambda frames: bool(frames) and frames[-1].epoch == NUM_EPOCHS - 1
+        )
+        passed_s, num_decoded = time.monotonic() - began_s, camera.counts.decoded
     assert all(a.index < b.index and a.time_s < b.time_s for a, b in pairwise(frames))
     assert diary.count(CameraState.BACKING_OFF) == 0
-    assert frames[-1].time_s == pytest.approx(4.0, abs=0.6)
+    # Never ahead of its pace, and with the file's own steps. It may lag: who knows what else runs.
+    assert (
+        num_decoded <= CLIP_FPS * passed_s + 2 * NUM_EPOCHS
+    )  # whose first frames wait for nothing
+    steps = [(b.time_s - a.time_s, b.index - a.index) for a, b in pairwise(first_epoch(frames))]
+    assert np.median([seconds / frames for seconds, frames in steps]) == pytest.approx(1 / CLIP_FPS)
+
+
+def first_epoch(frames: list[Frame]) -> list[Frame]:
+    return [frame for frame in frames if frame.epoch == 0]
 
 
 def test_motion_jpeg_is_stamped_as_it_comes(tmp_path: Path) -> None:
@@ -72,19 +93,25 @@ def test_motion_jpeg_is_stamped_as_it_comes(tmp_path: Path) -> None:
         http_camera(tmp_path) as url,
         opened(CameraConfig(url=f"{url}/mjpeg")) as camera,
     ):
-        assert has_frame(camera)
-        frames = some_frames(camera, 2.0)
-    assert len(frames) >= 12
-    assert frames[-1].time_s - frames[0].time_s == pytest.approx(2.0, abs=0.4)
+        frames = frames_until(camera, lambda frames: len(frames) >= 20)
+    # FFmpeg would make up 25 frames a second, and count only frames that were not spoilt.
+    arrived_s = [frame.captured_s or 0.0 for frame in (frames[0], frames[-1])]
+    assert frames[-1].time_s - frames[0].time_s == pytest.approx(
+        arrived_s[1] - arrived_s[0], abs=0.01
+    )
+    assert (frames[-1].time_s - frames[0].time_s) / (frames[-1].index - frames[0].index) >= 0.09
 
 
 def test_hls_is_played_at_its_own_pace(tmp_path: Path) -> None:
     name = write_hls(write_video(tmp_path / "long.mp4", num_frames=200), tmp_path)
+    began_s = time.monotonic()
     with http_camera(tmp_path) as url, opened(CameraConfig(url=f"{url}/{name}")) as camera:
-        assert has_frame(camera)
-        frames = some_frames(camera, 1.5)
-        assert camera.counts.dropped <= 5
-    assert frames[-1].time_s - frames[0].time_s == pytest.approx(1.5, abs=0.3)
+        frames = frames_until(camera, lambda frames: bool(frames) and frames[-1].index >= 40)
+        passed_s, num_decoded = time.monotonic() - began_s, camera.counts.decoded
+    assert num_decoded <= CLIP_FPS * passed_s + 2  # as fast as it can be read, it takes a moment
+    assert frames[-1].time_s - frames[0].time_s == pytest.approx(
+        (frames[-1].index - frames[0].index) / CLIP_FPS, abs=0.3
+    )
 
 
 def test_sound_that_goes_on_does_not_hide_that_the_picture_has_stopped(tmp_path: Path) -> None:
@@ -93,8 +120,8 @@ def test_sound_that_goes_on_does_not_hide_that_the_picture_has_stopped(tmp_path:
     with http_camera(tmp_path) as url:
         config = CameraConfig(url=f"{url}/sound.slow", stall_s=1.5, open_timeout_s=5)
         with opened(config, diary):
-            assert wait_for(lambda: diary.count(CameraState.LIVE) > 0, 12)
-            assert wait_for(lambda: diary.count(CameraState.STALLED) > 0, 9)
+            assert wait_for(lambda: diary.count(CameraState.LIVE) > 0, LONG_S)
+            assert wait_for(lambda: diary.count(CameraState.STALLED) > 0, LONG_S)
 
 
 class Unwilling(Diary):
@@ -107,7 +134,7 @@ def test_who_cannot_be_told_does_not_end_the_camera(clip: Path) -> None:
     diary = Unwilling()
     with opened(CameraConfig(url=str(clip)), diary) as camera:
         assert has_frame(camera)
-        assert wait_for(lambda: diary.count(CameraState.LIVE) > 1, 8)
+        assert wait_for(lambda: diary.count(CameraState.LIVE) > 1, LONG_S)
 
 
 def test_a_mistake_of_ours_is_told_without_the_password_and_the_camera_tried_again(
@@ -120,7 +147,7 @@ def test_a_mistake_of_ours_is_told_without_the_password_and_the_camera_tried_aga
     config = CameraConfig(url="rtsp://guard:hunter2@127.0.0.1:1/cam", retry_first_s=0.1)
     monkeypatch.setattr("pipeline.sources.camera.opened", mistaken)
     with opened(config, diary):
-        assert wait_for(lambda: diary.count(CameraState.CONNECTING) > 2, 5)
+        assert wait_for(lambda: diary.count(CameraState.CONNECTING) > 2, LONG_S)
     assert "RuntimeError" in diary.reason(CameraState.BACKING_OFF)
     assert "no plan for rtsp://guard:***@" in caplog.text
     assert "hunter2" not in caplog.text
@@ -134,7 +161,7 @@ def test_pixels_that_cannot_be_converted_are_damage_and_nothing_else(
 
     monkeypatch.setattr("pipeline.sources.camera.upright_bgr", unable)
     with opened(CameraConfig(url=str(clip))) as camera:
-        assert wait_for(lambda: camera.take() is None and camera.counts.damaged > 2, 5)
+        assert wait_for(lambda: camera.take() is None and camera.counts.damaged > 2, LONG_S)
 
 
 def test_a_device_that_is_not_there_is_replaced_by_software_and_said_once(
@@ -162,7 +189,7 @@ def test_a_password_file_that_is_missing_is_a_matter_of_configuration(tmp_path: 
     missing = tmp_path / "secret"
     config = CameraConfig(url="rtsp://guard@127.0.0.1:1/cam", password_file=missing)
     with opened(config, diary) as camera:
-        assert wait_for(lambda: camera.state is CameraState.FAILED_CONFIG, 5)
+        assert wait_for(lambda: camera.state is CameraState.FAILED_CONFIG, LONG_S)
     assert str(missing) in diary.reason(CameraState.FAILED_CONFIG)
 
 
@@ -175,7 +202,7 @@ def test_a_password_in_a_file_is_found_when_it_is_changed(rtsp: MakeServer, tmp_
     url = rtsp(login="guard:p@s:s/w#o?r%d").url("cam", "guard@")
     config = CameraConfig(url=url, password_file=file, retry_longest_s=0.5)
     with opened(config, diary) as camera:
-        assert wait_for(lambda: camera.state is CameraState.FAILED_CONFIG, 5)
+        assert wait_for(lambda: camera.state is CameraState.FAILED_CONFIG, LONG_S)
         file.write_text("p@s:s/w#o?r%d\n", encoding="utf-8")
         assert has_frame(camera)
         shown = f"{camera.address} {camera.address!r} {diary.entries}"
@@ -187,8 +214,7 @@ def test_a_password_in_a_file_is_found_when_it_is_changed(rtsp: MakeServer, tmp_
 @pytest.mark.rtsp
 def test_udp_brings_frames_too(rtsp: MakeServer) -> None:
     with opened(CameraConfig(url=rtsp().url("cam"), transport="udp")) as camera:
-        assert has_frame(camera)
-        assert len(some_frames(camera, 1.0)) >= 7
+        assert frames_until(camera, lambda frames: len(frames) >= 7)
 
 
 @pytest.mark.rtsp
@@ -200,17 +226,21 @@ def test_rtsps_brings_frames_too(rtsp: MakeServer, tmp_path: Path) -> None:
 
 @pytest.mark.rtsp
 def test_the_camera_says_when_it_saw_a_frame_once_it_has_told_its_time(rtsp: MakeServer) -> None:
-    ages_s = []
+    ages_s: list[float] = []
+
+    def has_told(frames: list[Frame]) -> bool:
+        if len(frames) > len(ages_s):
+            ages_s.append(time.time() - (frames[-1].captured_s or 0.0))
+        told = [(frame.captured_s or 0.0) - frame.time_s for frame in frames[-10:]]
+        # By the camera's clock alone ten frames are as far apart as they are by their timestamps;
+        # before its first report, whenever that comes, arrivals stand for captures.
+        return len(told) == 10 and np.ptp(told) < 1e-5 and min(ages_s[-10:]) < 0.14
+
     with opened(CameraConfig(url=rtsp().url("cam"))) as camera:
-        until_s = time.monotonic() + 7.0
-        while time.monotonic() < until_s:
-            if (frame := camera.take()) is not None and frame.captured_s is not None:
-                ages_s.append(time.time() - frame.captured_s)
-            time.sleep(0.005)
-    # Before the first report the arrival stands for the capture. FFmpeg keeps every picture back
-    # until the next begins, which only the camera's own time can show.
-    assert np.median(ages_s[:5]) < 0.05
-    assert np.median(ages_s[-10:]) == pytest.approx(0.1, abs=0.04)
+        frames_until(camera, has_told)
+    # FFmpeg keeps every picture back until the next begins, which only the camera's own time can
+    # show. How much longer a busy machine keeps it does not matter here.
+    assert np.mean(ages_s[-10:]) > 0.06
 
 
 def certificate(path: Path) -> Path:

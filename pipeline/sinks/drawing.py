@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sinks.recorder import RecordedTrack
-from pipeline.sinks.sightings import clock_text
 
 Colour = tuple[int, int, int]
 Box = tuple[int, int, int, int]
@@ -114,17 +113,16 @@ def annotate_image(
     tracks: Sequence[RecordedTrack],
     identities: Mapping[int, str | None],
     placement: Placement,
-    *,
-    time_s: float,
+    caption: str,
 ) -> None:
-    """Draw masks, boxes, labels and the time into `picture`.
+    """Draw masks, boxes, labels and a line of text into `picture`.
 
     Args:
         picture: Shape (H, W, 3), uint8, BGR, of the canvas's size; changed in place.
         tracks: The people, in frame coordinates.
         identities: Who each track is; missing or None is drawn as unknown, grey.
         placement: How frame coordinates lie on the picture.
-        time_s: The moment, drawn in the lower left corner.
+        caption: The moment in words, drawn in the lower left corner.
     """
     people = [_Person.of(track, identities.get(track.track_id), placement) for track in tracks]
     for person in people:
@@ -135,7 +133,7 @@ def annotate_image(
     taken: list[Box] = []
     for person in people:
         taken.append(_draw_label(picture, person, taken))
-    _draw_clock(picture, clock_text(time_s))
+    _draw_caption(picture, ascii_text(caption))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,7 +191,7 @@ def _draw_label(picture: NDArray[np.uint8], person: _Person, taken: Sequence[Box
     return place
 
 
-def _draw_clock(picture: NDArray[np.uint8], text: str) -> None:
+def _draw_caption(picture: NDArray[np.uint8], text: str) -> None:
     size, line = _font_scale(picture), _line(picture)
     (width, height), _ = cv2.getTextSize(text, _FONT, size, line)
     bottom = picture.shape[0]

@@ -5,6 +5,7 @@ PipelineError
 ├── SourceError    a video or folder that cannot be read
 ├── ModelError     a detector, segmenter or appearance model that cannot be loaded or run
 ├── GalleryError   a gallery that cannot be opened or written
+├── PrivacyError   a sealed blob, audit log or receipt that is not as it was written
 ├── LinkError      a link into which nothing more can be sent
 └── OutputError    a results folder that cannot be written
 """
@@ -26,6 +27,10 @@ class ModelError(PipelineError):
 
 class GalleryError(PipelineError):
     """A gallery that cannot be opened or written, or was made by another model."""
+
+
+class PrivacyError(PipelineError):
+    """A sealed blob, audit log or receipt that was changed, or cannot be written."""
 
 
 class LinkError(PipelineError):

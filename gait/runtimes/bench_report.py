@@ -11,7 +11,7 @@ import torch
 from gait.encoder import Encoder
 from gait.runtimes.contenders import SERVED, Against, Contenders, Way
 from gait.runtimes.gemm import kernels
-from gait.runtimes.machine import describe_machine, load_average, say_if_busy
+from gait.runtimes.machine import OtherWork, describe_machine
 from gait.runtimes.measure import EncoderBench, Peak, Row, Shape
 from gait.runtimes.memory import MemoryLedger
 from gait.runtimes.original import count_flops
@@ -61,7 +61,7 @@ class BenchReport:
         machine: What it ran on.
         device: "cpu" or "cuda:N".
         threads: Cores everybody might use on a CPU.
-        load_before: Load average before it began; None where nobody counts.
+        busy_cores: Cores that others kept at work meanwhile; None where the system does not say.
         warnings: What makes the figures doubtful.
         interrupted: Whether it was stopped before its end.
         against: The baseline; None without one.
@@ -75,7 +75,7 @@ class BenchReport:
     machine: str
     device: str
     threads: int
-    load_before: float | None
+    busy_cores: float | None
     warnings: tuple[str, ...]
     interrupted: bool
     against: str | None
@@ -108,7 +108,7 @@ def bench_encoder(
         DataError: The installation is damaged.
     """
     torch.set_num_threads(wanted.threads)
-    load = load_average()
+    others = OtherWork()
     config = encoder.network.config
     contenders = Contenders(encoder.network, device=device, threads=wanted.threads)
     bench = EncoderBench(
@@ -128,14 +128,13 @@ def bench_encoder(
         bench.run()
     except KeyboardInterrupt:
         interrupted = True
-    busy = say_if_busy(load)
     return BenchReport(
         network=encoder.description,
         machine=describe_machine(device=device, packages=PACKAGES),
         device=device,
         threads=wanted.threads,
-        load_before=load,
-        warnings=(busy,) if busy else (),
+        busy_cores=others.busy_cores(),
+        warnings=others.warnings(),
         interrupted=interrupted,
         against=wanted.against,
         speedup=_speedup(bench.rows) if wanted.against else None,

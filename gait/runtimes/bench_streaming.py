@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from gait.encoder import MAX_FRAMES, Encoder
-from gait.runtimes.machine import describe_machine, load_average, say_if_busy
+from gait.runtimes.machine import OtherWork, describe_machine
 from gait.runtimes.turns import Clock, Times, Turns, median, pair_ratios
 from gait.streaming import StreamingEncoder
 
@@ -116,7 +116,7 @@ def bench_streaming(
         on_progress: Called with what comes next.
     """
     torch.set_num_threads(wanted.threads)
-    load, interrupted = load_average(), False
+    others, interrupted = OtherWork(), False
     with StreamingEncoder(encoder.network, device=device) as streaming:
         turns, walks = _turns(encoder, streaming, wanted, clock)
         try:
@@ -128,12 +128,11 @@ def bench_streaming(
         except KeyboardInterrupt:
             interrupted = True
         lag, state_mb = streaming.lag, streaming.state_bytes / 1e6
-    busy = say_if_busy(load)
     return StreamingReport(
         network=encoder.description,
         machine=describe_machine(device=device, packages=_PACKAGES),
         threads=wanted.threads,
-        warnings=(busy,) if busy else (),
+        warnings=others.warnings(),
         interrupted=interrupted,
         lag=lag,
         state_mb=state_mb,

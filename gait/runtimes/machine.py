@@ -6,14 +6,15 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 _TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "neon")
 """Of a processor's flags, those that decide how fast networks run on it."""
 
-_BUSY = 0.5
-"""Processes waiting to run, beyond our own, from which a machine counts as busy."""
+_BUSY = 0.2
+"""Cores that others keep at work from which a machine counts as busy."""
 
 
 def describe_machine(
@@ -61,27 +62,42 @@ def memory_gib() -> float:
         return 0.0
 
 
-def load_average() -> float | None:
-    """Return how many processes wanted a core in the last minute; None where nobody counts."""
+class OtherWork:
+    """What other processes took of the machine since this was made."""
+
+    def __init__(self) -> None:
+        self._began_s = time.monotonic()
+        self._others_s = _others_cpu_s()
+
+    def busy_cores(self) -> float | None:
+        """Return how many cores others kept busy on average; None where the system does not say."""
+        now_s, others_s = time.monotonic(), _others_cpu_s()
+        if self._others_s is None or others_s is None or now_s <= self._began_s:
+            return None
+        return max(0.0, (others_s - self._others_s) / (now_s - self._began_s))
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return a warning if others took so much that speeds suffered."""
+        busy = self.busy_cores()
+        if busy is None or busy < _BUSY:
+            return ()
+        return (
+            f"the machine was busy (others kept {busy:.1f} of {os.cpu_count()} cores at work): "
+            "trust the ratios, which were taken in turns, more than the speeds",
+        )
+
+
+def _others_cpu_s() -> float | None:
+    """Return the processors' time in other processes than ours since the machine began."""
     try:
-        return os.getloadavg()[0]
-    except (OSError, AttributeError):
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[:8])
+    except (OSError, ValueError):
         return None
-
-
-def say_if_busy(load: float | None, threads: int = 0) -> str | None:
-    """Return a warning if others take cores that a measurement wants, else None.
-
-    Args:
-        load: As `load_average` returned it, best before the measurement began.
-        threads: How many cores of the load are our own.
-    """
-    if load is None or load - threads < _BUSY:
-        return None
-    return (
-        f"the machine was busy (load average {load:.1f} on {os.cpu_count()} cores before it "
-        "began): trust the ratios, which were taken in turns, more than the speeds"
-    )
+    busy = user + nice + system + irq + softirq + steal
+    own = os.times()
+    ours_s = own.user + own.system + own.children_user + own.children_system
+    return busy / os.sysconf("SC_CLK_TCK") - ours_s
 
 
 def _processor() -> str:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,9 @@ from numpy.typing import NDArray
 
 from gait.errors import OutOfMemory, RuntimeFailed, RuntimeUnavailable
 from gait.model.trackletgait import TrackletGait, TrackletGaitConfig
+from gait.runtimes import machine
 from gait.runtimes.gemm import Kernel, fastest, kernels
-from gait.runtimes.machine import describe_machine, say_if_busy
+from gait.runtimes.machine import OtherWork, describe_machine
 from gait.runtimes.measure import Contender, EncoderBench, Row, Shape
 from gait.runtimes.memory import MemoryLedger
 from gait.runtimes.original import OriginalGraph, count_flops
@@ -313,10 +316,29 @@ def test_memory_that_is_held_and_memory_that_is_given_back_are_both_counted() ->
     assert 70 < ledger.peak_mb < 90
 
 
-def test_a_machine_is_described_and_said_to_be_busy_where_others_wait_for_it() -> None:
+def test_a_machine_is_described_by_what_decides_its_speed() -> None:
     described = describe_machine(packages=["torch", "no-such-package"])
     assert f"torch {torch.__version__}" in described
     assert "no-such-package" not in described
-    assert say_if_busy(0.1) is None
-    assert say_if_busy(None) is None
-    assert "load average 1.9" in (say_if_busy(1.9) or "")
+
+
+def test_what_others_kept_at_work_makes_a_machine_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    others_s: list[float | None] = [100.0, 100.001, 1100.0, None]
+    monkeypatch.setattr(machine, "_others_cpu_s", lambda: others_s.pop(0))
+    alone = OtherWork()
+    time.sleep(0.05)
+    assert alone.warnings() == ()
+    assert (alone.busy_cores() or 0.0) > 1.0
+    assert alone.busy_cores() is None
+
+
+def test_our_own_work_is_not_that_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda _: "cpu 100000 0 0 0 0 0 0 0 0 0\ncpu0 ...")
+    before_s = machine._others_cpu_s()
+    until_s = time.process_time() + 0.2
+    while time.process_time() < until_s:
+        pass
+    after_s = machine._others_cpu_s()
+    assert before_s is not None
+    assert after_s is not None
+    assert before_s - after_s >= 0.15

@@ -113,7 +113,8 @@ class ResultsFolder:
             free = shutil.disk_usage(folder.path).free
         except OSError as error:
             raise OutputError(
-                f"cannot write results to {path}: {_words(error)}; choose another folder with --out"
+                f"cannot write results to {path}: {words_of(error)}; choose another folder with "
+                "--out"
             ) from error
         if free < room_bytes:
             raise OutputError(
@@ -169,7 +170,7 @@ class ResultsFolder:
             yield
         except OSError as error:
             raise OutputError(
-                f"cannot write {path}: {_words(error)}. {self.safe_on_disk()}"
+                f"cannot write {path}: {words_of(error)}. {self.safe_on_disk()}"
             ) from error
 
     def write(self, path: Path, data: bytes) -> None:
@@ -288,5 +289,6 @@ def _count_lines(path: Path) -> int:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
 
 
-def _words(error: OSError) -> str:
+def words_of(error: OSError) -> str:
+    """Return why something cannot be written."""
     return _WORDS.get(error.errno or 0) or error.strerror or str(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
@@ -186,7 +186,16 @@ def verify_receipt(
         _compare(receipt, log)
 
 
-def digest_of(pieces: Sequence[bytes]) -> str:
+def spanning(moments: Iterable[float | None]) -> dict[str, float | None]:
+    """Return the fields of `Removed` that say how old what went was."""
+    known = [moment for moment in moments if moment is not None]
+    return {
+        "oldest_unix_s": min(known, default=None),
+        "newest_unix_s": max(known, default=None),
+    }
+
+
+def digest_of(pieces: Iterable[bytes]) -> str:
     """Return the SHA-256 of what was removed, in hexadecimal: over each piece's own."""
     whole = hashlib.sha256()
     for piece in pieces:

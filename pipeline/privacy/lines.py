@@ -1,0 +1,141 @@
+"""Lines of JSON about people, taken out of files that may be growing meanwhile.
+
+A line is overwritten where it stands, with `{}` and blanks, and the file keeps its length: who is
+appending to it does not notice, so nothing newer is lost, and a run that was killed half way is
+finished by the next. A full file whose lines are all gone is removed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pipeline.errors import PrivacyError
+from pipeline.privacy.receipt import Removed, digest_of, spanning
+
+_GONE = b"{}"
+_LONGEST_LINE = 1 << 20
+_ROTATED = re.compile(r".+\.\d{6,}\.[^.]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line that says something.
+
+    Attributes:
+        offset: Where it begins in the file.
+        raw: Its bytes without the newline.
+        at_unix_s: When it was written, in seconds since 1970; of a damaged line, when the line
+            before was; None of a line that does not say.
+        content: What an event, or a sighting of a results folder, holds; None of a damaged line.
+    """
+
+    offset: int
+    raw: bytes
+    at_unix_s: float | None
+    content: dict[str, Any] | None
+
+    def is_of(self, labels: frozenset[str]) -> bool:
+        """Return whether it names one of `labels`, whatever the field; also where it is damaged."""
+        if self.content is None:
+            spelt = (json.dumps(label, ensure_ascii=False).encode() for label in labels)
+            return any(each in self.raw for each in spelt)
+        return any(isinstance(value, str) and value in labels for value in self.content.values())
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """Yield the lines of a file that have not been taken out.
+
+    Raises:
+        PrivacyError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            yield from _lines(file)
+    except OSError as error:
+        raise PrivacyError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def remove_lines(
+    path: Path, goes: Callable[[Line], bool], *, is_dry_run: bool = False
+) -> Removed | None:
+    """Take lines out of a file; return what went, None when nothing did.
+
+    Args:
+        path: The file.
+        goes: Whether a line goes.
+        is_dry_run: Only say what would go.
+
+    Raises:
+        PrivacyError: It cannot be read or written.
+    """
+    try:
+        with path.open("rb" if is_dry_run else "r+b", buffering=1 << 16) as file:
+            going = [line for line in _lines(file) if goes(line)]
+            if not is_dry_run:
+                _blank(file.fileno(), going)
+                is_empty = next(_lines(file), None) is None
+        if not is_dry_run and is_empty and _ROTATED.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+    except FileNotFoundError:  # its writer rotates
+        return None
+    except OSError as error:
+        raise PrivacyError(f"{path}: cannot be cleared: {error.strerror}") from error
+    return _removed(path, going)
+
+
+def rotated(path: Path) -> list[Path]:
+    """Return a file of events and the full ones beside it, the oldest first."""
+    pattern = re.compile(rf"{re.escape(path.stem)}\.\d{{6,}}{re.escape(path.suffix)}")
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    full = sorted(each for each in beside if pattern.fullmatch(each.name))
+    return [each for each in (*full, path) if each.is_file() and not each.is_symlink()]
+
+
+def _removed(path: Path, going: Sequence[Line]) -> Removed | None:
+    if not going:
+        return None
+    return Removed(
+        kind="sightings",
+        where=str(path),
+        count=len(going),
+        digest=digest_of(line.raw for line in going),
+        **spanning(line.at_unix_s for line in going),
+    )
+
+
+def _blank(descriptor: int, lines: Sequence[Line]) -> None:
+    for line in lines:
+        os.pwrite(descriptor, _GONE.ljust(len(line.raw)), line.offset)
+    if lines:
+        os.fsync(descriptor)
+
+
+def _lines(file: BinaryIO) -> Iterator[Line]:
+    file.seek(0)
+    offset = 0
+    at_unix_s = None
+    # What follows the last newline is still being written.
+    while (raw := file.readline(_LONGEST_LINE)).endswith(b"\n"):
+        data = _parsed(raw)
+        if data is not None and isinstance(data.get("at_unix_s"), int | float):
+            at_unix_s = float(data["at_unix_s"])
+        if len(raw) > len(_GONE) and raw.strip() != _GONE:
+            content = data.get("content", data) if data is not None else None
+            yield Line(offset, raw[:-1], at_unix_s, content if isinstance(content, dict) else None)
+        offset += len(raw)
+    if len(raw) == _LONGEST_LINE:
+        raise PrivacyError(f"{file.name}: expected lines of JSON, got one that does not end")
+
+
+def _parsed(raw: bytes) -> dict[str, Any] | None:
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None

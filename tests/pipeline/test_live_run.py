@@ -18,7 +18,7 @@ from pipeline.live_config import LiveConfig, load_live_config
 from pipeline.live_control import ask
 from pipeline.live_run import LiveRun
 from pipeline.sinks.live import Event
-from tests.pipeline.live_walkers import write_clip, write_config, write_walker
+from tests.pipeline.live_walkers import IN_TIME_S, write_clip, write_config, write_walker
 
 DEAD = "rtsp://127.0.0.1:1/s"
 
@@ -117,7 +117,7 @@ def test_somebody_is_told_of_as_soon_as_recognised_and_again_when_gone(
     running = start({"a": str(clip), "b": str(clip)})
     running.wait_for(lambda: len(running.notebook.sightings("seen")) >= 2)
     assert running.notebook.sightings("ended") == []
-    assert running.end() < 5
+    assert running.end() < IN_TIME_S
     seen, ended = running.notebook.sightings("seen"), running.notebook.sightings("ended")
     assert {s["id"] for s in seen} == {s["id"] for s in ended}
     assert {s["camera"] for s in ended} == {"a", "b"}
@@ -134,8 +134,7 @@ def test_a_dead_camera_does_not_matter_and_says_why(start: Start, clip: Path) ->
     assert dead.people == 0
     assert (well.state, well.people) == ("live", 1)
     assert well.latency_p50_s is not None
-    assert well.age_s is not None
-    assert well.age_s < 2
+    running.wait_for(lambda: (running.run.status().cameras[1].age_s or 60.0) < 1.0)
 
 
 def test_a_run_without_any_living_camera_lives_and_takes_one_that_comes(
@@ -270,7 +269,7 @@ def test_a_model_that_hangs_does_not_hold_up_the_end(start: Start, clip: Path) -
     running.wait_for(lambda: "live" in running.notebook.states("a"))
     time.sleep(0.3)
     try:
-        assert running.end() < 5
+        assert running.end() < IN_TIME_S
     finally:
         hangs.is_free.set()
 
@@ -316,7 +315,7 @@ def test_nothing_is_left_of_a_run_but_its_results(start: Start, clip: Path, tmp_
     out = tmp_path / "out"
     running = start({"a": str(clip), "dead": DEAD}, out, metrics={"port": 0})
     running.wait_for(lambda: running.notebook.sightings("seen"))
-    assert running.end() < 5
+    assert running.end() < IN_TIME_S
     assert set(threading.enumerate()) <= threads
     assert process.num_fds() <= files
     names = {path.name for path in out.iterdir()}

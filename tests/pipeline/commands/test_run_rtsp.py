@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.commands.test_run import NASTY, NASTY_SPELLINGS, Program
-from tests.pipeline.live_walkers import SIZE, write_config, write_walker
+from tests.pipeline.live_walkers import IN_TIME_S, SIZE, write_config, write_walker
 from tests.pipeline.sources.conftest import RtspServer, write_units
 
 pytestmark = [pytest.mark.rtsp, pytest.mark.timeout(120)]
 
-QUICK = {"stall_s": 1.0, "open_timeout_s": 2.0, "retry_first_s": 0.3, "retry_longest_s": 1.0}
+QUICK = {"stall_s": 4.0, "open_timeout_s": 5.0, "retry_first_s": 0.3, "retry_longest_s": 1.0}
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_server_that_dies_and_returns_is_lived_through_and_no_password_is_told
         code, seconds = program.end(signal.SIGTERM)
     finally:
         program.kill()
-    assert (code, seconds < 5) == (0, True), program.printed
+    assert (code, seconds < IN_TIME_S) == (0, True), program.printed
     assert "wrong password: failed-config: the camera refuses" in program.printed
     assert "wrong path: failed-config: the camera has no stream" in program.printed
     assert json.loads((program.out / "run.json").read_text())["status"] == "finished"

@@ -196,7 +196,7 @@ def test_idle_connections_take_a_bounded_number_of_threads_and_only_for_a_while(
     try:
         time.sleep(0.5)
         assert threading.active_count() <= threads + 8
-        deadline_s = time.monotonic() + 5
+        deadline_s = time.monotonic() + 30
         while True:  # a byte now and then does not keep them
             for each in idle:
                 try:
@@ -221,8 +221,8 @@ def test_closing_ends_open_requests_at_once(metrics: LiveMetrics, health: Health
         began_s = time.monotonic()
         server.close()
         server.close()
-        assert time.monotonic() - began_s < 2
-        idle.settimeout(2)
+        assert time.monotonic() - began_s < 4  # by itself an idle one would last 5 s
+        idle.settimeout(10)
         assert idle.recv(1) == b""
 
 

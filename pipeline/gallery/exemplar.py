@@ -1,18 +1,20 @@
-"""What is kept of a person: identities and their exemplars, and how embeddings are written."""
+"""What is kept of a person: identities and their exemplars, and which of these."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gait.distance import euclidean
 from gait.tracklet import Tracklet
-from pipeline.errors import GalleryError
 from pipeline.values import Embedding
 
 EMBEDDING_SHAPE = (256, 16)
-_STORED = np.dtype("<f2")  # half the disk of float32; errs by one part in 2000 of each number
+STORED = np.dtype("<f2")  # half the disk of float32; errs by one part in 2000 of each number
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +24,34 @@ class Identity:
     Attributes:
         id: Key in the gallery.
         pseudonym: The name that is shown, such as "person-001".
+        name: Of a person who was enrolled.
     """
 
     id: int
     pseudonym: str
+    name: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The name where there is one, else the pseudonym."""
+        return self.pseudonym if self.name is None else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """What must be known of an enrolment beside who.
+
+    Attributes:
+        basis: What allows it, such as "consent of 2026-03-01, folder 12".
+        purpose: What the person is to be recognised for.
+        by: Who enrols.
+        expires_s: When the person is to be forgotten, in Unix time; None leaves it open.
+    """
+
+    basis: str
+    purpose: str | None = None
+    by: str | None = None
+    expires_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +68,9 @@ class Exemplar:
         continues: Whether it tells more of a walk of which another tracklet told before.
         embedding: Shape (256, 16), float32, rounded to what the store keeps: a gallery that was
             closed and opened again answers as it did before.
+        view: Azimuth from which the person is seen, in degrees; None where nobody knows.
+        silhouettes: Shape (T, 64, 44), uint8: those of the tracklet, from which another model can
+            embed it again; None where they are not at hand.
     """
 
     tracklet_uid: str
@@ -52,6 +81,8 @@ class Exemplar:
     num_silhouettes: int
     embedding: Embedding
     continues: bool = False
+    view: float | None = None
+    silhouettes: NDArray[np.uint8] | None = None
 
     @classmethod
     def of(cls, tracklet: Tracklet, embedding: Embedding) -> Exemplar:
@@ -75,7 +106,47 @@ class Exemplar:
             num_silhouettes=tracklet.offset + len(tracklet),
             embedding=_rounded(embedding, tracklet.uid),
             continues=tracklet.offset > 0,
+            silhouettes=tracklet.silhouettes,
         )
+
+
+def least_telling(embeddings: NDArray[np.float32], qualities: Sequence[float]) -> int:
+    """Return which of a person's exemplars tells least beside the others.
+
+    Of the two nearest to each other it is the one of lower quality, and the newer one when they
+    are equal: what is kept differs most, so it shows the person from many sides without anybody
+    having to know from which.
+
+    Args:
+        embeddings: Shape (N, 256, 16), N >= 2, oldest first.
+        qualities: N of them, in 0..1.
+    """
+    return _least_telling(euclidean(embeddings, embeddings), qualities)
+
+
+def within_budget(
+    embeddings: NDArray[np.float32], qualities: Sequence[float], budget: int
+) -> list[int]:
+    """Return which `budget` of a person's exemplars to keep, in their order; see `least_telling`.
+
+    Args:
+        embeddings: Shape (N, 256, 16), oldest first.
+        qualities: N of them, in 0..1.
+        budget: The most to keep, at least 1.
+    """
+    kept = list(range(len(embeddings)))
+    distances = euclidean(embeddings, embeddings)
+    while len(kept) > budget:
+        among = distances[np.ix_(kept, kept)]
+        kept.pop(_least_telling(among, [qualities[index] for index in kept]))
+    return kept
+
+
+def _least_telling(distances: NDArray[np.floating[Any]], qualities: Sequence[float]) -> int:
+    pairs = distances.copy()
+    pairs[np.tril_indices(len(pairs))] = np.inf
+    older, newer = divmod(int(np.argmin(pairs)), len(pairs))
+    return older if qualities[older] < qualities[newer] else newer
 
 
 def _rounded(embedding: Embedding, uid: str) -> Embedding:
@@ -84,10 +155,10 @@ def _rounded(embedding: Embedding, uid: str) -> Embedding:
             f"{uid}: expected an embedding of shape {EMBEDDING_SHAPE}, got {embedding.shape}"
         )
     with np.errstate(over="ignore"):
-        rounded = embedding.astype(_STORED).astype(np.float32)
+        rounded = embedding.astype(STORED).astype(np.float32)
     if not np.isfinite(rounded).all():
         raise ValueError(
-            f"{uid}: expected an embedding of finite numbers below {np.finfo(_STORED).max:.0f}, "
+            f"{uid}: expected an embedding of finite numbers below {np.finfo(STORED).max:.0f}, "
             f"got {_oddest(embedding)}; look at the weights and the silhouettes"
         )
     return rounded
@@ -97,29 +168,3 @@ def _oddest(embedding: Embedding) -> float:
     """Return a number that is not finite if there is one, else the largest."""
     odd = embedding[~np.isfinite(embedding)]
     return float(odd[0] if len(odd) else np.abs(embedding).max())
-
-
-def pack_embedding(embedding: NDArray[np.float32]) -> bytes:
-    """Return an embedding as 256 x 16 little-endian float16 numbers."""
-    return embedding.astype(_STORED).tobytes()
-
-
-def unpack_embedding(blob: bytes, *, where: str) -> Embedding:
-    """Return the embedding written by `pack_embedding`, as float32.
-
-    Raises:
-        GalleryError: The blob has another length or holds numbers that are not finite.
-    """
-    expected = _STORED.itemsize * EMBEDDING_SHAPE[0] * EMBEDDING_SHAPE[1]
-    if len(blob) != expected:
-        raise GalleryError(
-            f"{where}: expected an embedding of {expected} bytes, got {len(blob)}; the gallery is "
-            f"damaged: restore it from a backup"
-        )
-    embedding = np.frombuffer(blob, dtype=_STORED).reshape(EMBEDDING_SHAPE).astype(np.float32)
-    if not np.isfinite(embedding).all():
-        raise GalleryError(
-            f"{where}: expected finite numbers in the embedding; the gallery is damaged: "
-            f"restore it from a backup"
-        )
-    return embedding

@@ -1,108 +1,43 @@
-"""Where identities and exemplars are kept: one SQLite file, or memory."""
+"""Where identities and exemplars are kept: one SQLite file, memory, or a PostgreSQL server."""
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
-from sqlalchemy import create_engine, delete, func, inspect, select, text
-from sqlalchemy.exc import DBAPIError, NoResultFound
-from sqlalchemy.orm import Session
-from sqlalchemy.pool import StaticPool
+import numpy as np
+from sqlalchemy import func, select
 
-from gait.closing import Closing
 from pipeline.errors import GalleryError
-from pipeline.gallery.exemplar import Exemplar, Identity, pack_embedding, unpack_embedding
-from pipeline.gallery.tables import SCHEMA_VERSION, Base, ExemplarRow, GalleryRow, IdentityRow
+from pipeline.gallery.exemplar import Enrolment, Exemplar, Identity
+from pipeline.gallery.records import Arrival, Forgotten
+from pipeline.gallery.stored import StoredGallery, identity_of
+from pipeline.gallery.tables import ExemplarRow, IdentityRow
+from pipeline.gallery.writing import Writing
+from pipeline.privacy.pseudonyms import period_of
 from pipeline.values import Embedding
 
-_LOCK_TIMEOUT_S = 10.0
 
-# What to do about each of SQLite's primary result codes.
-_ADVICE = {
-    sqlite3.SQLITE_FULL: "no room is left: free some and run again; what was stored before is safe",
-    sqlite3.SQLITE_IOERR: "reading or writing failed: look at the disk's room and health; "
-    "what was stored before is safe",
-    sqlite3.SQLITE_READONLY: "it may not be written: change its permissions or give another path",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened: the folder must exist, and the file and the "
-    "folder must be writable",
-    sqlite3.SQLITE_BUSY: "another process is writing to it: wait for that one to end",
-    sqlite3.SQLITE_NOTADB: "it is not an SQLite file: give another path",
-    sqlite3.SQLITE_CORRUPT: "it is damaged: restore it from a backup or give another path",
-}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StoredExemplar:
-    """An exemplar as it is read back.
-
-    Attributes:
-        id: Key in the gallery.
-        identity: Whose it is.
-        quality: Quality of the tracklet in 0..1.
-        embedding: Shape (256, 16), float32.
-    """
-
-    id: int
-    identity: Identity
-    quality: float
-    embedding: Embedding
-
-
-class GalleryStore(Closing):
+class GalleryStore(StoredGallery):
     """Identities and exemplars on disk, safe against `kill -9` and a full disk.
 
         with GalleryStore(Path("people.gallery"), model_hash=encoder.model_hash) as store:
             identity, exemplar_id = store.found(exemplar)
             store.add(identity, another_exemplar)
+            anna = store.enrol("Anna", exemplars, Enrolment(basis="consent, folder 12"))
 
     Each call is one transaction: when it returns, what it wrote is on the disk and stays there;
     when it raises, nothing was written. An identity never exists without an exemplar.
 
     Pseudonyms are counted from "person-001" and never given twice, not even after a person is
     removed. They say nothing of a person but the order of arrival, and are the same whenever the
-    same recording goes into an empty gallery.
+    same recording goes into an empty gallery. With a site's key they say not even that.
 
-    Any thread may use it, and several at once: there is one connection and one lock. Several
-    processes may write to one file without harm to it, but a `Gallery` learns of what others
-    wrote only when it is opened again.
+    Any thread may use it, and several at once. Several processes may use one gallery: each asks
+    `changes_since` for what the others did.
 
-    Args:
-        path: The file, made if missing; None keeps everything in memory.
-        model_hash: Hash of the weights that make the embeddings: distances between embeddings of
-            two models mean nothing, so a gallery made by another is refused.
-        clock: Unix time in seconds.
-
-    Raises:
-        GalleryError: The file is no gallery, damaged, newer than this program, made by another
-            model or cannot be written. Nothing in it was changed.
+    `StoredGallery` tells the arguments, and has what reads.
     """
-
-    def __init__(
-        self,
-        path: Path | str | None,
-        *,
-        model_hash: str,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._name = "gallery in memory" if path is None else str(path)
-        self._clock = clock
-        self._lock = threading.RLock()
-        self._closed = False
-        target = ":memory:" if path is None else str(path)
-        self._engine = create_engine(
-            "sqlite://", creator=lambda: _connect(target), poolclass=StaticPool
-        )
-        try:
-            self._open(model_hash)
-        except BaseException:
-            self.close()
-            raise
 
     def found(self, exemplar: Exemplar) -> tuple[Identity, int]:
         """Return a new identity and the key of its first exemplar, both written.
@@ -110,16 +45,9 @@ class GalleryStore(Closing):
         Raises:
             GalleryError: They could not be written; nothing was.
         """
-        with self._transaction() as session:
-            gallery = session.scalars(select(GalleryRow)).one()
-            gallery.num_founded += 1
-            identity = IdentityRow(
-                pseudonym=f"person-{gallery.num_founded:03d}", created_s=self._clock()
-            )
-            session.add(identity)
-            session.flush()
-            row = self._insert(session, identity.id, exemplar)
-            return Identity(identity.id, identity.pseudonym), row.id
+        with self._writing() as writing:
+            row = writing.found(self._next_pseudonym(writing))
+            return identity_of(row), writing.insert(row.id, exemplar)
 
     def add(self, identity: Identity, exemplar: Exemplar, *, replacing: int | None = None) -> int:
         """Return the key of `exemplar`, which `identity` now has; a second time changes nothing.
@@ -130,145 +58,253 @@ class GalleryStore(Closing):
             replacing: Key of an exemplar of the same identity that is dropped for it.
 
         Raises:
+            UnknownPerson: Somebody else removed the identity.
             GalleryError: It could not be written; nothing was.
         """
-        known = select(ExemplarRow.id).where(
-            ExemplarRow.identity_id == identity.id,
-            ExemplarRow.tracklet_uid == exemplar.tracklet_uid,
-        )
-        with self._transaction() as session:
-            key = session.scalars(known).one_or_none()
+        with self._writing() as writing:
+            writing.identity(identity)
+            key = writing.key_of(identity.id, exemplar.tracklet_uid)
             if key is not None and key != replacing:
                 return key
             if replacing is not None:
-                session.execute(delete(ExemplarRow).where(ExemplarRow.id == replacing))
-            return self._insert(session, identity.id, exemplar).id
+                exemplar = _continued(writing, exemplar, replacing)
+                writing.remove_exemplars([replacing])
+            return writing.insert(identity.id, exemplar)
 
-    def exemplars(self) -> Iterator[StoredExemplar]:
-        """Yield all exemplars in the order in which they were written.
+    def enrol(
+        self,
+        name: str,
+        exemplars: Sequence[Exemplar],
+        enrolment: Enrolment,
+        *,
+        budget: int = 10,
+    ) -> Identity:
+        """Return a new person with a name, and with the most telling of these exemplars.
+
+        Args:
+            name: Nobody else's, upper and lower case being the same.
+            exemplars: At least one.
+            enrolment: What allows it.
+            budget: Most exemplars to keep; see `pipeline.gallery.exemplar.least_telling`.
 
         Raises:
-            GalleryError: The file cannot be read or holds a damaged embedding.
+            GalleryError: The name is taken or none, there is no basis, or it cannot be written;
+                nothing was.
         """
-        query = select(
-            ExemplarRow.id,
-            IdentityRow.id,
-            IdentityRow.pseudonym,
-            ExemplarRow.quality,
-            ExemplarRow.embedding,
-        )
-        query = query.join(IdentityRow, IdentityRow.id == ExemplarRow.identity_id)
-        with self._transaction() as session:
-            for row in session.execute(query.order_by(ExemplarRow.id)):
-                embedding = unpack_embedding(row[4], where=f"{self._name}, exemplar {row[0]}")
-                yield StoredExemplar(row[0], Identity(row[1], row[2]), row[3], embedding)
+        if not exemplars:
+            raise GalleryError(f"{name}: expected at least one exemplar to enrol by, got none")
+        with self._writing() as writing:
+            row = writing.found(self._next_pseudonym(writing))
+            writing.named(row, name)
+            writing.record(row, enrolment)
+            self._extend(writing, row, exemplars, budget)
+            return identity_of(row)
 
-    def num_identities(self) -> int:
-        """Return how many people the gallery holds."""
-        with self._transaction() as session:
-            return session.scalars(select(func.count()).select_from(IdentityRow)).one()
+    def extend(
+        self, identity: Identity, exemplars: Sequence[Exemplar], *, budget: int = 10
+    ) -> None:
+        """Add exemplars to somebody, of whom the most telling ones are kept then.
 
-    def close(self) -> None:
-        """Close the file. A second time does nothing."""
-        with self._lock:
-            self._closed = True
-            self._engine.dispose()
+        Raises:
+            UnknownPerson: There is nobody like that (any more).
+            GalleryError: They could not be written; nothing was.
+        """
+        with self._writing() as writing:
+            self._extend(writing, writing.identity(identity), exemplars, budget)
 
-    def _insert(self, session: Session, identity_id: int, exemplar: Exemplar) -> ExemplarRow:
-        row = ExemplarRow(
-            identity_id=identity_id,
-            tracklet_uid=exemplar.tracklet_uid,
-            stream=exemplar.stream,
-            track_id=exemplar.track_id,
-            start_s=exemplar.times_s[0],
-            end_s=exemplar.times_s[1],
-            quality=exemplar.quality,
-            num_silhouettes=exemplar.num_silhouettes,
-            created_s=self._clock(),
-            embedding=pack_embedding(exemplar.embedding),
-        )
-        session.add(row)
-        session.flush()
-        return row
+    def rename(self, identity: Identity, name: str, enrolment: Enrolment | None = None) -> Identity:
+        """Return somebody with another name.
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Session]:
-        """Give a session whose work is committed at the end of the block, or undone."""
-        with self._lock:
-            if self._closed:
-                raise ValueError(f"{self._name}: expected an open gallery, this one was closed")
-            try:
-                with Session(self._engine) as session, session.begin():
-                    # Taking the write lock first means that no transaction fails half way
-                    # because another process wrote meanwhile.
-                    session.connection().exec_driver_sql("BEGIN IMMEDIATE")
-                    yield session
-            except (DBAPIError, NoResultFound, sqlite3.Error) as error:
-                raise _in_words(self._name, error) from error
+        Args:
+            identity: Who.
+            name: The new name.
+            enrolment: What allows it, needed where there was no name before.
 
-    def _open(self, model_hash: str) -> None:
-        with self._transaction() as session:
-            if not inspect(session.connection()).get_table_names():
-                Base.metadata.create_all(session.connection())
-                session.add(
-                    GalleryRow(
-                        schema_version=SCHEMA_VERSION,
-                        model_hash=model_hash,
-                        created_s=self._clock(),
-                    )
+        Raises:
+            GalleryError: As for `enrol`.
+        """
+        with self._writing() as writing:
+            row = writing.identity(identity)
+            writing.named(row, name)
+            if enrolment is not None or row.basis is None:
+                writing.record(row, enrolment or Enrolment(basis=""))
+            return identity_of(row)
+
+    def merge(self, into: Identity, other: Identity, *, budget: int = 10) -> Identity:
+        """Return `into`, who now has the exemplars of `other`, who is no more.
+
+        What is recorded of `into` stays, but for the earlier of two dates of expiry.
+
+        Raises:
+            UnknownPerson: One of them is not there (any more).
+            GalleryError: They are one, only `other` has a name, or it cannot be written.
+        """
+        with self._writing() as writing:
+            kept, gone = writing.identity(into), writing.identity(other)
+            if kept.id == gone.id:
+                raise GalleryError(f"{into.label}: expected two people to merge, got one twice")
+            if gone.name is not None and kept.name is None:
+                raise GalleryError(
+                    f"{other.label} has a name and {into.label} has none: merge the other way "
+                    f"round, into {other.label}"
                 )
-            self._check(session, model_hash)
-        self._set_write_ahead()
+            ends = [row.expires_s for row in (kept, gone) if row.expires_s is not None]
+            kept.expires_s, kept.revision = min(ends, default=None), writing.revision
+            writing.move(writing.keys_of(gone.id), kept.id)
+            writing.remove_identity(gone)
+            writing.trim(kept.id, budget)
+            return identity_of(kept)
 
-    def _check(self, session: Session, model_hash: str) -> None:
-        """Refuse what is not a whole gallery of this schema and model."""
-        tables = inspect(session.connection()).get_table_names()
-        if not set(Base.metadata.tables) <= set(tables):
-            raise GalleryError(
-                f"{self._name}: expected a gallery, got an SQLite file of something else; "
-                f"give another path"
-            )
-        if (verdict := session.scalars(text("PRAGMA quick_check(1)")).one()) != "ok":
-            raise GalleryError(f"{self._name}: {_ADVICE[sqlite3.SQLITE_CORRUPT]} ({verdict})")
-        # Read alone first: a newer schema may have other columns.
-        version = session.scalars(select(GalleryRow.schema_version)).one()
-        if version > SCHEMA_VERSION:
-            raise GalleryError(
-                f"{self._name}: expected a gallery of version {SCHEMA_VERSION} or older, got "
-                f"version {version}; update trackletgait or give another path"
-            )
-        made_by = session.scalars(select(GalleryRow.model_hash)).one()
-        if made_by != model_hash:
-            raise GalleryError(
-                f"{self._name}: made with model {made_by[:12]}, this run uses {model_hash[:12]}, "
-                f"and distances between the two mean nothing; give the weights the gallery was "
-                f"made with, or another path"
-            )
+    def split(
+        self,
+        identity: Identity,
+        keys: Collection[int],
+        name: str | None = None,
+        enrolment: Enrolment | None = None,
+    ) -> Identity:
+        """Return a new identity that takes some of another's exemplars.
 
-    def _set_write_ahead(self) -> None:
-        """Let readers read while a transaction is written. Only of a file known to be ours."""
-        connection = self._engine.raw_connection()
+        Args:
+            identity: Who has them now, and keeps at least one.
+            keys: Which exemplars.
+            name: Of the new one; None gives a pseudonym.
+            enrolment: What allows a name.
+
+        Raises:
+            UnknownPerson: The identity is not there (any more).
+            GalleryError: Some key is not theirs, none would be left, the name cannot be given,
+                or it cannot be written; nothing was.
+        """
+        with self._writing() as writing:
+            theirs = set(writing.keys_of(writing.identity(identity).id))
+            if not keys or not set(keys) < theirs:
+                raise GalleryError(
+                    f"{identity.label}: expected some, not all, of the exemplars "
+                    f"{sorted(theirs)}, got {sorted(keys)}"
+                )
+            row = writing.found(self._next_pseudonym(writing))
+            if name is not None:
+                writing.named(row, name)
+                writing.record(row, enrolment or Enrolment(basis=""))
+            writing.move(sorted(keys), row.id)
+            return identity_of(row)
+
+    def forget(self, identity: Identity) -> Forgotten:
+        """Remove somebody with everything that is kept of them, also from the file's free pages.
+
+        Raises:
+            UnknownPerson: They are not there (any more).
+            GalleryError: They could not be removed.
+        """
+        with self._writing() as writing:
+            row = writing.identity(identity)
+            keys = writing.keys_of(row.id)
+            kept = select(func.count(ExemplarRow.silhouettes)).where(
+                ExemplarRow.identity_id == row.id
+            )
+            forgotten = Forgotten(
+                identity_of(row), tuple(keys), writing.session.scalars(kept).one()
+            )
+            writing.remove_exemplars(keys)
+            writing.remove_identity(row)
+            writing.gallery.is_scrubbed = False
         try:
-            connection.cursor().execute("PRAGMA journal_mode=WAL")
-        except sqlite3.Error as error:
-            raise _in_words(self._name, error) from error
-        finally:
-            connection.close()
+            self.scrub()
+        except GalleryError as error:
+            return replace(forgotten, problem=str(error))
+        return forgotten
+
+    def seal(self) -> int:
+        """Seal what is not sealed with the site's first key; return how many exemplars were not.
+
+        Raises:
+            GalleryError: Some key is missing, or it cannot be written; nothing was.
+        """
+        with self._writing() as writing:
+            num_sealed = self._seal(writing.session)
+        self.scrub()
+        return num_sealed
+
+    def drop_silhouettes(self, *, before_s: float) -> int:
+        """Remove the silhouettes of exemplars older than a moment; return how many went.
+
+        Args:
+            before_s: Unix time.
+
+        Raises:
+            GalleryError: They could not be removed.
+        """
+        with self._writing() as writing:
+            num_dropped = writing.drop_silhouettes(before_s)
+            writing.gallery.is_scrubbed &= not num_dropped
+        self.scrub()
+        return num_dropped
+
+    def receive(self, arrivals: Sequence[Arrival], *, budget: int = 10) -> list[Identity]:
+        """Return the new identities of people who come from another gallery, all or none.
+
+        Raises:
+            GalleryError: A name is taken, an enrolment has expired, or they cannot be written.
+        """
+        with self._writing() as writing:
+            rows = []
+            for arrival in arrivals:
+                row = writing.found(self._next_pseudonym(writing))
+                if arrival.name is not None:
+                    writing.named(row, arrival.name)
+                    writing.record(row, arrival.enrolment or Enrolment(""), at_s=arrival.enrolled_s)
+                self._extend(writing, row, arrival.exemplars, budget)
+                rows.append(row)
+            return [identity_of(row) for row in rows]
+
+    def embed_again(
+        self, embeddings: Mapping[int, Embedding], *, model_hash: str, revision: int
+    ) -> None:
+        """Replace all embeddings by those of another model; exemplars without one go.
+
+        Args:
+            embeddings: By key of the exemplar.
+            model_hash: Of the model that made them.
+            revision: The gallery's when the silhouettes were read.
+
+        Raises:
+            GalleryError: Somebody changed the gallery since, somebody would be left without an
+                exemplar, or it cannot be written; nothing was.
+        """
+        with self._writing() as writing:
+            if writing.revision != revision + 1:
+                raise GalleryError(f"{self.name}: somebody changed it meanwhile: run again")
+            writing.embed_again(embeddings)
+            writing.gallery.model_hash = model_hash
+            writing.gallery.is_scrubbed = False
+        if self._model_hash is not None:
+            self._model_hash = model_hash
+        self.scrub()
+
+    def _extend(
+        self, writing: Writing, row: IdentityRow, exemplars: Sequence[Exemplar], budget: int
+    ) -> None:
+        for exemplar in exemplars:
+            uid = exemplar.tracklet_uid
+            if writing.key_of(row.id, uid) is not None:
+                # Another recording's: its tracklets may have the same names.
+                uid = f"{uid}#{writing.revision}"
+            if writing.key_of(row.id, uid) is None:
+                writing.insert(row.id, replace(exemplar, tracklet_uid=uid))
+        writing.trim(row.id, budget)
+
+    def _next_pseudonym(self, writing: Writing) -> str:
+        writing.gallery.num_founded += 1
+        number = writing.gallery.num_founded
+        if self._pseudonyms is None:
+            return f"person-{number:03d}"
+        period = period_of(self._clock())
+        return self._pseudonyms.pseudonym(number, period=period, is_taken=writing.is_taken)
 
 
-def _connect(target: str) -> sqlite3.Connection:
-    # isolation_level=None: transactions begin where we say so, not where sqlite3 guesses.
-    connection = sqlite3.connect(
-        target, isolation_level=None, check_same_thread=False, timeout=_LOCK_TIMEOUT_S
-    )
-    connection.execute("PRAGMA foreign_keys=ON")
-    # In WAL mode the default would let a power cut undo transactions that were acknowledged.
-    connection.execute("PRAGMA synchronous=FULL")
-    return connection
-
-
-def _in_words(name: str, error: Exception) -> GalleryError:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-    advice = _ADVICE.get(code, "it cannot be used")
-    return GalleryError(f"{name}: {advice} ({cause})")
+def _continued(writing: Writing, exemplar: Exemplar, replaced: int) -> Exemplar:
+    """Return an exemplar with the silhouettes of all of its walk, of which it has the last."""
+    earlier = writing.silhouettes_before(exemplar, replaced) if exemplar.continues else None
+    if earlier is None or exemplar.silhouettes is None:
+        return exemplar
+    return replace(exemplar, silhouettes=np.concatenate([earlier, exemplar.silhouettes]))

@@ -10,13 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from sqlalchemy import select
 
 from gait.tracklet import Tracklet
 from pipeline.errors import GalleryError
 from pipeline.gallery.gallery import Gallery, GalleryConfig
 from pipeline.gallery.store import GalleryStore
-from pipeline.gallery.tables import ExemplarRow
 from pipeline.values import Embedding, Match
 
 MakeTracklet = Callable[..., Tracklet]
@@ -329,7 +327,7 @@ def test_a_failed_write_leaves_the_memory_as_it_was(
     with Gallery(store, threshold=1.0) as gallery:
         match(gallery, tracklet(1), at(0))
         with monkeypatch.context() as patch:
-            patch.setattr(store, "_insert", _no_room)
+            patch.setattr("pipeline.gallery.writing.Writing.insert", _no_room)
             for n, distance in enumerate((50, 0.5)):
                 with pytest.raises(GalleryError):
                     match(gallery, tracklet(2, 10.0 * (n + 1)), at(distance))
@@ -363,9 +361,7 @@ def test_a_wrong_configuration_is_refused(wrong: dict[str, object]) -> None:
 
 def rows(gallery: Gallery) -> list[tuple[str, float, float, int]]:
     """Uid, start, end and silhouettes of each exemplar on disk, oldest first."""
-    with gallery._store._transaction() as session:
-        found = session.scalars(select(ExemplarRow).order_by(ExemplarRow.id)).all()
-        return [(r.tracklet_uid, r.start_s, r.end_s, r.num_silhouettes) for r in found]
+    return [(e.tracklet_uid, *e.times_s, e.num_silhouettes) for e in gallery._store.kept()]
 
 
 def test_a_tracklet_that_continues_a_walk_takes_the_place_of_the_one_before(

@@ -81,7 +81,7 @@ def test_an_exemplar_replaces_another(exemplar: MakeExemplar) -> None:
 def test_an_exemplar_of_nobody_is_refused(exemplar: MakeExemplar) -> None:
     with open_store(None) as store, open_store(None) as other:
         identity, _ = other.found(exemplar(1))
-        with pytest.raises(GalleryError, match="FOREIGN KEY"):
+        with pytest.raises(GalleryError, match="person-001 is not in the gallery"):
             store.add(identity, exemplar(2))
         assert not list(store.exemplars())
 
@@ -112,7 +112,9 @@ def test_a_gallery_of_another_model_is_refused_with_the_way_out(
     with open_store(path, "a" * 64) as store:
         store.found(exemplar())
     before = path.read_bytes()
-    with pytest.raises(GalleryError, match=r"model aaaaaaaaaaaa, this run uses bbbbbbbbbbbb.*give"):
+    with pytest.raises(
+        GalleryError, match=r"model aaaaaaaaaaaa, this run uses bbbbbbbbbbbb.*gallery re-embed"
+    ):
         open_store(path, "b" * 64)
     assert path.read_bytes() == before
 
@@ -122,7 +124,7 @@ def test_a_newer_gallery_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE gallery SET schema_version = 99")
     connection.close()
-    with pytest.raises(GalleryError, match="version 1 or older, got version 99; update"):
+    with pytest.raises(GalleryError, match="version 2 or older, got version 99; update"):
         open_store(path)
 
 
@@ -229,7 +231,7 @@ def test_a_gallery_that_may_not_be_written_is_refused(path: Path, exemplar: Make
 def test_a_writer_waits_for_another_process_no_longer_than_the_time_out(
     path: Path, exemplar: MakeExemplar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.gallery.store._LOCK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("pipeline.gallery.database._LOCK_TIMEOUT_S", 0.1)
     with open_store(path) as store:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")

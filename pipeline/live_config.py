@@ -16,6 +16,7 @@ from gait.yaml_config import apply_override, expand_variables, read_with_bases, 
 from pipeline.config import PipelineConfig
 from pipeline.errors import ConfigError
 from pipeline.overload import OverloadConfig
+from pipeline.recording.config import PublishSetting, RecordingConfig
 from pipeline.sinks.live_config import LiveSinkConfig
 from pipeline.sources.address import HIDDEN, Address
 from pipeline.sources.camera import CameraConfig
@@ -55,6 +56,9 @@ class LiveConfig(StrictModel):
         overload: When something gives way because the machine is too slow.
         pipeline: The models, as for recorded files; `runtime` and `output` do not apply.
         sinks: Where events go besides the --out folder.
+        recording: Clips around the people in view; null records nothing.
+        publish: RTSP server that every camera's live picture is pushed to, an address with
+            `{camera}` in it or a block; null pushes nothing.
         metrics: Where metrics are served; null serves none.
         control: Unix socket of `trackletgait top` and of commands, in the --out folder unless the
             path is absolute; null opens none.
@@ -69,6 +73,8 @@ class LiveConfig(StrictModel):
     overload: OverloadConfig = OverloadConfig()
     pipeline: PipelineConfig = PipelineConfig()
     sinks: list[LiveSinkConfig] = Field(default_factory=list)
+    recording: RecordingConfig | None = None
+    publish: PublishSetting | None = None
     metrics: MetricsConfig | None = None
     control: str | None = "control.sock"
     end_after_s: float = Field(default=5.0, gt=0)
@@ -168,9 +174,9 @@ def _read_config(data: dict[str, Any], overrides: Sequence[str], where: str) -> 
     for override in overrides:
         apply_override(data, override)
     written = dict(data)
-    # A camera's address is filled when it is parsed: there a value may hold any character.
-    cameras = data.pop("cameras", None) or {}
-    data = {**expand_variables(data, where), "cameras": cameras}
+    # Addresses with passwords are filled when they are parsed: there a value may hold anything.
+    addresses = {"cameras": data.pop("cameras", None) or {}, "publish": data.pop("publish", None)}
+    data = {**expand_variables(data, where), **addresses}
     try:
         config = validate(LiveConfig, data, where)
     except ConfigError as error:

@@ -9,7 +9,7 @@ from pipeline.latency import Latencies
 from pipeline.live_config import MetricsConfig
 from pipeline.live_status import CameraStatus
 from pipeline.overload import OverloadPolicy
-from pipeline.sinks.live import SinkRunner
+from pipeline.sinks.live import Outlet
 from pipeline.sources.camera import Camera
 from pipeline.sources.camera_state import CameraState, Change
 from pipeline.transport.superseding import SupersedingQueue
@@ -64,7 +64,7 @@ class Instruments(Closing):
         self._cameras = frozenset(cameras)
         self.metrics.overload(overload.level)
 
-    def show_rest(self, queue: SupersedingQueue, sinks: Sequence[SinkRunner]) -> None:
+    def show_rest(self, queue: SupersedingQueue, sinks: Sequence[Outlet]) -> None:
         """Show what waits."""
         self.metrics.queue(queue.depth, queue.counts)
         for sink in sinks:

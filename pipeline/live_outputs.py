@@ -1,18 +1,20 @@
-"""The --out folder of a live run and the sinks beside it."""
+"""The --out folder of a live run, the sinks beside it, and the video of people."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from gait.closing import Closing
-from pipeline.errors import OutputError
+from pipeline.errors import ConfigError, OutputError
 from pipeline.live_config import LiveConfig
 from pipeline.live_status import SinkStatus
+from pipeline.recording.config import RecordingConfig
+from pipeline.recording.recording import Recording
 from pipeline.sinks.folder import MARKER, ResultsFolder
 from pipeline.sinks.jsonl import JsonlSink
-from pipeline.sinks.live import Event, LiveSink, SinkRunner
+from pipeline.sinks.live import Event, LiveSink, Outlet, SinkRunner, close_together
+from pipeline.witness import Witness
 
 _FULL_BYTES = 100_000_000
 _KEEP = 10
@@ -42,7 +44,10 @@ def live_folder(path: Path) -> ResultsFolder:
 
 
 class Outputs(Closing):
-    """Every sink, each in its own thread.
+    """Every sink, and what records video, each in its own thread.
+
+    Attributes:
+        witnesses: Those that want to be shown every frame.
 
     Args:
         config: With further sinks.
@@ -60,8 +65,9 @@ class Outputs(Closing):
         folder: ResultsFolder | None,
         sinks: Mapping[str, LiveSink],
     ) -> None:
-        self._runners: list[SinkRunner] = []
-        starts: list[Callable[[], SinkRunner]] = []
+        self._runners: list[Outlet] = []
+        self.witnesses: list[Witness] = []
+        starts: list[Callable[[], Outlet]] = []
         if folder is not None:
             starts += [lambda: _sightings(folder), lambda: _journal(folder)]
         starts += [_starting(name, sink) for name, sink in sinks.items()]
@@ -69,6 +75,10 @@ class Outputs(Closing):
         try:
             for start in starts:
                 self._runners.append(start())
+            if config.recording is not None:
+                recording = _recording(config.recording, folder)
+                self._runners.append(recording)
+                self.witnesses.append(recording)
         except BaseException:
             self.close()
             raise
@@ -79,8 +89,8 @@ class Outputs(Closing):
             runner.put(event)
 
     @property
-    def runners(self) -> Sequence[SinkRunner]:
-        """Every sink's runner."""
+    def runners(self) -> Sequence[Outlet]:
+        """All of them."""
         return tuple(self._runners)
 
     def statuses(self) -> list[SinkStatus]:
@@ -99,9 +109,18 @@ class Outputs(Closing):
 
     def close(self, within_s: float = _CLOSING_S) -> None:
         """Write what is left, but end in time."""
-        deadline_s = time.monotonic() + within_s
-        for runner in self._runners:
-            runner.close(max(0.1, deadline_s - time.monotonic()))
+        close_together(self._runners, within_s)
+
+
+def _recording(config: RecordingConfig, folder: ResultsFolder | None) -> Recording:
+    path = Path(config.folder)
+    if not path.is_absolute():
+        if folder is None:
+            raise ConfigError(
+                f"recording.folder: expected an absolute path in a run without --out, got {path}"
+            )
+        path = folder.path / path
+    return Recording(config, path)
 
 
 def _starting(name: str, sink: LiveSink) -> Callable[[], SinkRunner]:

@@ -20,6 +20,7 @@ from pipeline.live_status import Board
 from pipeline.overload import OverloadPolicy
 from pipeline.perception import Perception
 from pipeline.values import Batch, Embedding, Frame, Match
+from pipeline.witness import Witness
 from trackers.boxes import Mask, Tracks
 
 _TRUSTED_AFTER = 100  # frames that must go well before a camera shares batches again
@@ -37,6 +38,7 @@ class LivePerception:
         failures: Told how each batch went.
         overload: Asked which frames to look at, told how old they were afterwards.
         is_present: Whether there is a camera of that name.
+        witnesses: Who else is shown every frame; they must not block.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class LivePerception:
         failures: Failures,
         overload: OverloadPolicy,
         is_present: Callable[[str], bool],
+        witnesses: Sequence[Witness] = (),
     ) -> None:
         self._perception = perception
         self._put = put
@@ -57,6 +60,7 @@ class LivePerception:
         self._failures = failures
         self._overload = overload
         self._is_present = is_present
+        self._witnesses = witnesses
         self._lock = threading.Lock()
         # Added to a camera's epochs: one more whenever nothing may be tracked across.
         self._breaks: dict[str, int] = {}
@@ -125,6 +129,8 @@ class LivePerception:
         self._clocks.note(frame)
         self._board.saw(frame, len(tracks), now_s)
         self._overload.processed(frame, now_s - (frame.captured_s or now_s))
+        for witness in self._witnesses:
+            witness.saw(frame, tracks, masks)
 
     def recognised(
         self, tracklet: Tracklet, embedding: Embedding | None, match: Match | None

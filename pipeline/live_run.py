@@ -221,6 +221,7 @@ class LiveRun(Closing):
             failures=self._failures[0],
             overload=self.overload,
             is_present=lambda name: name in self.cameras.by_name,
+            witnesses=self.outputs.witnesses,
         )
         self._naming = LiveIdentity(
             self.identity,

@@ -190,6 +190,24 @@ class SinkCounts:
     error: str | None = None
 
 
+class Outlet(Protocol):
+    """A thread that takes what it is given at once, and writes it when it can."""
+
+    @property
+    def name(self) -> str:
+        """For the log and the metrics."""
+
+    @property
+    def counts(self) -> SinkCounts:
+        """What it has done so far."""
+
+    def put(self, event: Event) -> None:
+        """Tell it of an event; returns at once."""
+
+    def close(self, within_s: float) -> None:
+        """Write what is left, but end in time; harmless the second time."""
+
+
 class SinkRunner(Closing):
     """Gives events to a sink in a thread of its own, so that no sink holds up the run.
 
@@ -264,16 +282,10 @@ class SinkRunner(Closing):
         Args:
             within_s: Seconds it may take. A sink that hangs is left to end with the process.
         """
-        self._begin_closing(within_s)
-        self._end_closing(within_s)
-
-    def _begin_closing(self, within_s: float) -> None:
         with self._changed:
             if self._deadline_s is None:
                 self._deadline_s = time.monotonic() + within_s
                 self._changed.notify_all()
-
-    def _end_closing(self, within_s: float) -> None:
         if self._is_closed:
             return
         self._is_closed = True
@@ -364,15 +376,18 @@ class SinkRunner(Closing):
             logger.exception("sink %s: did not close well", self.name)
 
 
-def close_together(runners: Sequence[SinkRunner], within_s: float = 2.0) -> None:
-    """Close several sinks at once: one that hangs takes no time from the others.
+def close_together(outlets: Sequence[Outlet], within_s: float = 2.0) -> None:
+    """Close several at once: one that hangs takes no time from the others.
 
     Args:
-        runners: What to close.
+        outlets: What to close; each ends in time by itself.
         within_s: Seconds it may take in all.
     """
-    deadline_s = time.monotonic() + within_s
-    for runner in runners:
-        runner._begin_closing(within_s)
-    for runner in runners:
-        runner._end_closing(max(0.0, deadline_s - time.monotonic()))
+    threads = [
+        threading.Thread(target=outlet.close, args=(within_s,), name="closing", daemon=True)
+        for outlet in outlets
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

@@ -17,7 +17,8 @@ from gait.strict import StrictModel
 from gait.tracklet import Tracklet
 from pipeline.errors import ConfigError
 from pipeline.gallery.exemplar import Exemplar, Identity
-from pipeline.gallery.matrix import ExemplarMatrix, Row
+from pipeline.gallery.matrix import ExemplarMatrix
+from pipeline.gallery.neighbours import Row
 from pipeline.gallery.store import GalleryStore
 from pipeline.values import Embedding, Match
 
@@ -236,10 +237,10 @@ class Gallery(Closing):
     def _recognise(self, track: _Track, exemplar: Exemplar) -> Match:
         """Find or found the identity of a track by its first tracklet."""
         found = self._matrix.nearest(exemplar.embedding, barred=self._ruled_out(track, exemplar))
-        distance = None if found is None else found[1]
-        if found is None or found[1] > self._threshold:
+        distance = None if found is None else found.distance
+        if found is None or found.distance > self._threshold:
             return self._found(track, exemplar, distance)
-        identity = self._identities[self._matrix[found[0]].owner]
+        identity = self._identities[found.owner]
         self._add(track, identity, exemplar)
         track.identity = identity
         return Match(identity.pseudonym, distance, self._threshold)
@@ -269,7 +270,7 @@ class Gallery(Closing):
         ]
         if not rows:
             return None
-        kept = self._matrix.embeddings[rows]
+        kept = self._matrix.embeddings_of(rows)
         return float(euclidean(exemplar.embedding[np.newaxis], kept).min())
 
     def _add(self, track: _Track, identity: Identity, exemplar: Exemplar) -> None:
@@ -297,7 +298,7 @@ class Gallery(Closing):
     def _least_telling(self, rows: Sequence[int], exemplar: Exemplar) -> int | None:
         """Return the row to give up for `exemplar`, or None when that is the least telling."""
         rows = sorted(rows, key=lambda row: self._matrix[row].key)  # oldest first
-        kept = self._matrix.embeddings[rows]
+        kept = self._matrix.embeddings_of(rows)
         all_of_them = np.concatenate([kept, exemplar.embedding[np.newaxis]])
         distances = euclidean(all_of_them, all_of_them)
         distances[np.tril_indices(len(all_of_them))] = np.inf

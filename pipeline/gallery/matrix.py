@@ -1,106 +1,364 @@
-"""All exemplars in memory, searched exactly."""
+"""All exemplars in memory, searched exactly in the paper's metric."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from threading import Lock
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gait.distance import euclidean
+from pipeline.gallery.access import SharedAccess
 from pipeline.gallery.exemplar import EMBEDDING_SHAPE
+from pipeline.gallery.neighbours import Best, Neighbour, Row, lowest_first, part_distances
+from pipeline.gallery.sketch import Sketcher, lower_bounds, no_sketches
 from pipeline.values import Embedding
 
+Floats = NDArray[np.floating[Any]]
+
+BLOCK_ROWS = 2048
+
 _CHANNELS, _PARTS = EMBEDDING_SHAPE
-_FIRST_ROWS = 16
+_FIRST_FIT, _NEXT_FIT = 64, 8
+_SAMPLE = 2048
+_AT_ONCE = 512
+_PROBES_AT_ONCE = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What is known of one row.
+class _Block:
+    """Memory for some rows; what is not used yet is infinitely far away."""
 
-    Attributes:
-        key: The exemplar's key in the store.
-        owner: Key of the identity whose exemplar it is.
-        quality: Quality of the tracklet in 0..1.
-    """
-
-    key: int
-    owner: int
-    quality: float
+    def __init__(self, count: int) -> None:
+        self.embeddings = np.zeros((count, _PARTS, _CHANNELS), np.float16)
+        self.sketches = no_sketches(count)
 
 
 class ExemplarMatrix:
     """The embeddings of all exemplars, one a row, with whose they are.
 
-    Room is doubled when it runs out, so adding N rows copies fewer than 2 N of them.
+        matrix.append(Row(key=1, owner=7, quality=0.9), embedding)
+        [neighbours] = matrix.search([probe], k=5)              # the five nearest exemplars
+        [[best, second]] = matrix.search_owners([probe], k=2)   # the two nearest people
+
+    Answers are exact: the nearest by the mean over 16 parts of Euclidean distances, computed in
+    float64 from embeddings as they are stored (float16). Of equal distances the lower key is first.
+    Most rows are ruled out by their sketches (`pipeline.gallery.sketch`); how many depends on the
+    embeddings, so time does and answers do not.
+
+    Rows live in blocks that never move. A row that is removed is overwritten with zeros, and the
+    next exemplar takes its place. Sketches are made anew at 64 rows and whenever there are 8 times
+    as many as the last time, while searches go on with the old ones.
+
+    Any number of threads may search while another changes rows: a search sees all of a change or
+    nothing. Changes wait for each other and for the searches that have begun. Row numbers stay
+    right only until the row is changed, so they are for the one who changes rows.
+
+    Args:
+        block_rows: Rows for which memory is taken at a time.
     """
 
-    def __init__(self) -> None:
-        # Parts first: a part's (N, 256) block is what its matrix product reads.
-        self._embeddings = np.empty((_PARTS, _FIRST_ROWS, _CHANNELS), dtype=np.float32)
-        self._owners = np.empty(_FIRST_ROWS, dtype=np.int64)
-        self._rows: list[Row] = []
-        self._keys: set[int] = set()
+    def __init__(self, *, block_rows: int = BLOCK_ROWS) -> None:
+        self._block_rows = block_rows
+        self._blocks: list[_Block] = []
+        self._rows: list[Row | None] = []
+        self._free: list[int] = []
+        self._row_of: dict[int, int] = {}
         self._rows_of: dict[int, list[int]] = {}
+        self._sketcher = Sketcher.plain()
+        self._longest = np.zeros(_PARTS)
+        self._fit_at = _FIRST_FIT
+        self._changes = Lock()
+        self._access = SharedAccess()
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._row_of)
 
     def __contains__(self, key: int) -> bool:
-        return key in self._keys
+        return key in self._row_of
 
     def __getitem__(self, index: int) -> Row:
-        return self._rows[index]
+        row = self._rows[index]
+        if row is None:
+            raise IndexError(f"row {index}: expected one that is in use; it was removed")
+        return row
 
     @property
-    def embeddings(self) -> NDArray[np.float32]:
-        """Shape (N, 256, 16), a view."""
-        return self._embeddings[:, : len(self)].transpose(1, 2, 0)
+    def nbytes(self) -> int:
+        """Memory taken for embeddings and sketches, in whole blocks."""
+        return sum(block.embeddings.nbytes + block.sketches.nbytes for block in self._blocks)
 
     def rows_of(self, owner: int) -> Sequence[int]:
         """Return the indices of one identity's rows."""
-        return self._rows_of.get(owner, [])
+        return list(self._rows_of.get(owner, ()))
+
+    def embeddings_of(self, rows: Sequence[int]) -> NDArray[np.float32]:
+        """Return the embeddings of some rows, shape (N, 256, 16)."""
+        with self._access.reading():
+            return self._gather(rows).transpose(0, 2, 1).astype(np.float32)
 
     def append(self, row: Row, embedding: Embedding) -> None:
-        """Add a row."""
-        index = len(self)
-        if index == len(self._owners):
-            self._double()
-        self._embeddings[:, index] = embedding.T
-        self._owners[index] = row.owner
-        self._rows.append(row)
-        self._keys.add(row.key)
-        self._rows_of.setdefault(row.owner, []).append(index)
+        """Add a row; arguments and errors as `extend`."""
+        self.extend([row], embedding[np.newaxis])
 
-    def replace(self, index: int, row: Row, embedding: Embedding) -> None:
-        """Put another exemplar of the same identity into a row."""
-        self._keys.discard(self._rows[index].key)
-        self._keys.add(row.key)
-        self._embeddings[:, index] = embedding.T
-        self._rows[index] = row
-
-    def nearest(
-        self, probe: Embedding, *, barred: Collection[int] = ()
-    ) -> tuple[int, float] | None:
-        """Return the index of the row nearest to `probe` and its distance, or None without one.
+    def extend(self, rows: Sequence[Row], embeddings: Floats) -> None:
+        """Add many rows, in a fraction of the time that one by one would take.
 
         Args:
-            probe: Shape (256, 16).
-            barred: Identities that may not be the answer.
-        """
-        if not len(self):
-            return None
-        distances = euclidean(probe[np.newaxis], self.embeddings)[0]
-        distances[np.isin(self._owners[: len(self)], list(barred))] = np.inf
-        index = int(np.argmin(distances))
-        return None if np.isinf(distances[index]) else (index, float(distances[index]))
+            rows: Of keys that are not there yet.
+            embeddings: Shape (N, 256, 16).
 
-    def _double(self) -> None:
-        # Not np.concatenate: it would fill the new half, and memory is only used once written.
-        rows = len(self)
-        embeddings = np.empty((_PARTS, 2 * rows, _CHANNELS), dtype=np.float32)
-        embeddings[:, :rows] = self._embeddings
-        self._embeddings = embeddings
-        self._owners = np.resize(self._owners, 2 * rows)
+        Raises:
+            ValueError: The shape is another, a number is not finite in float16, or a key is there
+                already. Nothing was changed.
+        """
+        stored_NPC = _as_stored(embeddings)
+        with self._changes:
+            self._check_new(rows, len(stored_NPC))
+            for start in range(0, len(rows), _AT_ONCE):
+                some = slice(start, start + _AT_ONCE)
+                self._write(self._take_places(len(rows[some])), rows[some], stored_NPC[some])
+            if len(self) >= self._fit_at:
+                self._fit()
+
+    def replace(self, index: int, row: Row, embedding: Embedding) -> None:
+        """Put another exemplar into a row; errors as `extend`."""
+        stored_NPC = _as_stored(embedding[np.newaxis])
+        with self._changes:
+            if row.key != self[index].key:
+                self._check_new([row], 1)
+            self._write([index], [row], stored_NPC)
+
+    def move(self, key: int, owner: int) -> None:
+        """Make an exemplar another identity's.
+
+        Raises:
+            KeyError: There is no such exemplar.
+        """
+        with self._changes, self._access.changing():
+            index = self._row_of[key]
+            self._note(index, replace(self[index], owner=owner))
+
+    def remove(self, key: int) -> None:
+        """Drop an exemplar and overwrite its embedding with zeros.
+
+        Raises:
+            KeyError: There is no such exemplar.
+        """
+        with self._changes, self._access.changing():
+            index = self._row_of[key]
+            self._note(index, None)
+            block, place = self._place(index)
+            block.embeddings[place] = 0
+            block.sketches[:, :, place] = no_sketches(1)[:, :, 0]
+            self._free.append(index)
+
+    def nearest(self, probe: Embedding, *, barred: Collection[int] = ()) -> Neighbour | None:
+        """Return the exemplar nearest to a probe, or None without one; as `search`."""
+        [found] = self.search([probe], barred=[barred])
+        return found[0] if found else None
+
+    def search(
+        self,
+        probes: Sequence[Embedding],
+        *,
+        k: int = 1,
+        barred: Sequence[Collection[int]] | None = None,
+    ) -> list[list[Neighbour]]:
+        """Return the exemplars nearest to each probe, nearest first.
+
+        Args:
+            probes: Shape (256, 16) each.
+            k: How many; fewer are returned where there are no more.
+            barred: For each probe, identities that may not be an answer.
+
+        Raises:
+            ValueError: A probe has another shape or is not finite, or `k` is below 1.
+        """
+        return self._search(probes, k, barred, per_owner=False)
+
+    def search_owners(
+        self,
+        probes: Sequence[Embedding],
+        *,
+        k: int = 2,
+        barred: Sequence[Collection[int]] | None = None,
+    ) -> list[list[Neighbour]]:
+        """Return, of each of the `k` identities nearest to each probe, the nearest exemplar.
+
+        Arguments and errors as `search`.
+        """
+        return self._search(probes, k, barred, per_owner=True)
+
+    def parts(self, probe: Embedding, key: int) -> NDArray[np.float64]:
+        """Return how far each part of an exemplar is; their mean is its distance.
+
+        Raises:
+            KeyError: There is no such exemplar.
+        """
+        with self._access.reading():
+            [parts] = part_distances(probe.T, self._gather([self._row_of[key]]))
+            return np.asarray(parts)
+
+    def _search(
+        self,
+        probes: Sequence[Embedding],
+        k: int,
+        barred: Sequence[Collection[int]] | None,
+        *,
+        per_owner: bool,
+    ) -> list[list[Neighbour]]:
+        if k < 1:
+            raise ValueError(f"k: expected at least 1, got {k}")
+        probes_MPC = _checked(probes)
+        barred = [()] * len(probes_MPC) if barred is None else barred
+        with self._access.reading():
+            return [
+                self._refine(probe_PC, bounds, out, Best(k, per_owner))
+                for probe_PC, bounds, out in zip(
+                    probes_MPC, self._bounds(probes_MPC), barred, strict=True
+                )
+            ]
+
+    def _bounds(self, probes_MPC: NDArray[np.float64]) -> Iterator[NDArray[np.float32]]:
+        """Yield for each probe what no row is nearer than; infinite where no exemplar is."""
+        size = self._block_rows
+        for start in range(0, len(probes_MPC), _PROBES_AT_ONCE):
+            some = probes_MPC[start : start + _PROBES_AT_ONCE]
+            asked = self._sketcher.ask(some, self._longest)
+            bounds = np.empty((len(some), size * len(self._blocks)), np.float32)
+            for number, block in enumerate(self._blocks):
+                lower_bounds(asked, block.sketches, bounds[:, number * size : (number + 1) * size])
+            yield from bounds
+
+    def _refine(
+        self,
+        probe_PC: NDArray[np.float64],
+        bounds: NDArray[np.float32],
+        barred: Collection[int],
+        best: Best,
+    ) -> list[Neighbour]:
+        """Measure rows from the lowest bound on, until no other can be among the best."""
+        for owner in barred:
+            bounds[np.array(self._rows_of.get(owner, []), dtype=np.intp)] = np.inf
+        for rows in lowest_first(bounds, best):
+            distances = part_distances(probe_PC, self._gather(rows)).mean(axis=1)
+            for index, distance in zip(rows, distances.tolist(), strict=True):
+                best.offer(self[index], distance)
+        return best.neighbours()
+
+    def _gather(self, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float16]:
+        """Return shape (N, 16, 256)."""
+        out = np.empty((len(rows), _PARTS, _CHANNELS), np.float16)
+        for number, index in enumerate(rows):
+            block, place = self._place(int(index))
+            out[number] = block.embeddings[place]
+        return out
+
+    def _place(self, index: int) -> tuple[_Block, int]:
+        return self._blocks[index // self._block_rows], index % self._block_rows
+
+    def _check_new(self, rows: Sequence[Row], num_embeddings: int) -> None:
+        if len(rows) != num_embeddings:
+            raise ValueError(f"expected one embedding a row, got {num_embeddings} of {len(rows)}")
+        keys = [row.key for row in rows]
+        if len(set(keys)) < len(keys) or not self._row_of.keys().isdisjoint(keys):
+            raise ValueError("rows: expected keys that are not in the matrix, got one that is")
+
+    def _take_places(self, count: int) -> list[int]:
+        """Return rows that are free, of new blocks when there are no others."""
+        while len(self._free) < count:
+            start = len(self._rows)
+            self._free[:0] = reversed(range(start, start + self._block_rows))
+            block = _Block(self._block_rows)
+            with self._access.changing():
+                self._rows += [None] * self._block_rows
+                self._blocks.append(block)
+        return [self._free.pop() for _ in range(count)]
+
+    def _write(
+        self, places: Sequence[int], rows: Sequence[Row], stored_NPC: NDArray[np.float16]
+    ) -> None:
+        sketches_PWN, longest_P = self._sketcher.sketch(stored_NPC)
+        with self._access.changing():
+            self._longest = np.maximum(self._longest, longest_P)
+            for number, (index, row) in enumerate(zip(places, rows, strict=True)):
+                self._note(index, row)
+                block, place = self._place(index)
+                block.embeddings[place] = stored_NPC[number]
+                block.sketches[:, :, place] = sketches_PWN[:, :, number]
+
+    def _note(self, index: int, row: Row | None) -> None:
+        """Remember what a row holds now, and forget what it held."""
+        if (old := self._rows[index]) is not None:
+            del self._row_of[old.key]
+            owned = self._rows_of[old.owner]
+            owned.remove(index)
+            if not owned:
+                del self._rows_of[old.owner]
+        self._rows[index] = row
+        if row is not None:
+            self._row_of[row.key] = index
+            self._rows_of.setdefault(row.owner, []).append(index)
+
+    def _fit(self) -> None:
+        """Learn from what is there how to sketch it, and do that. Nobody else changes anything."""
+        used = list(self._row_of.values())
+        sample = [
+            used[n] for n in np.linspace(0, len(used) - 1, min(_SAMPLE, len(used)), dtype=int)
+        ]
+        sketcher = Sketcher.fit(self._gather(sample))
+        longest = np.zeros(_PARTS)
+        made = []
+        for number in range(len(self._blocks)):
+            sketches, longest_here = self._sketched(number, sketcher)
+            longest = np.maximum(longest, longest_here)
+            made.append(sketches)
+        with self._access.changing():
+            self._sketcher, self._longest = sketcher, longest
+            for block, sketches in zip(self._blocks, made, strict=True):
+                block.sketches = sketches
+        self._fit_at = _NEXT_FIT * len(self)
+
+    def _sketched(
+        self, number: int, sketcher: Sketcher
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Return new sketches of a block and the lengths of its longest parts."""
+        sketches = no_sketches(self._block_rows)
+        longest = np.zeros(_PARTS)
+        start = number * self._block_rows
+        rows = self._rows[start : start + self._block_rows]
+        used = [place for place, row in enumerate(rows) if row is not None]
+        for first in range(0, len(used), _AT_ONCE):
+            places = used[first : first + _AT_ONCE]
+            made, longest_here = sketcher.sketch(self._blocks[number].embeddings[places])
+            sketches[:, :, places] = made
+            longest = np.maximum(longest, longest_here)
+        return sketches, longest
+
+
+def _as_stored(embeddings: Floats) -> NDArray[np.float16]:
+    """Return (N, 16, 256) of (N, 256, 16)."""
+    if embeddings.shape[1:] != EMBEDDING_SHAPE:
+        raise ValueError(
+            f"embeddings: expected shape (N, {_CHANNELS}, {_PARTS}), got {embeddings.shape}"
+        )
+    with np.errstate(over="ignore"):
+        stored_NPC = np.ascontiguousarray(embeddings.transpose(0, 2, 1), dtype=np.float16)
+    if not np.isfinite(stored_NPC).all():
+        raise ValueError("embeddings: expected finite numbers that float16 can hold")
+    return stored_NPC
+
+
+def _checked(probes: Sequence[Embedding]) -> NDArray[np.float64]:
+    """Return (M, 16, 256)."""
+    for number, probe in enumerate(probes):
+        if probe.shape != EMBEDDING_SHAPE or not np.isfinite(probe).all():
+            raise ValueError(
+                f"probes[{number}]: expected {EMBEDDING_SHAPE} finite numbers, got an array of "
+                f"shape {probe.shape} or numbers that are not"
+            )
+    if not len(probes):
+        return np.empty((0, _PARTS, _CHANNELS))
+    return np.stack(probes).transpose(0, 2, 1).astype(np.float64)

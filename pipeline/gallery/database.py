@@ -20,6 +20,7 @@ from gait.yaml_config import expand_variables
 from pipeline.errors import ConfigError, GalleryError
 
 _LOCK_TIMEOUT_S = 10.0
+_VARIABLE = re.compile(r"\$\{\w+\}")
 _MOST_READERS = 8
 
 _FULL = "no room is left: free some and run again; what was stored before is safe"
@@ -56,6 +57,18 @@ def is_url(where: str | Path) -> bool:
     return "://" in str(where)
 
 
+def has_literal_password(where: str | Path) -> bool:
+    """Return whether an address holds a password itself, instead of `${NAME}` of a variable.
+
+    Raises:
+        GalleryError: It is an address that cannot be read.
+    """
+    if not is_url(where):
+        return False
+    url = _parsed(str(where))
+    return "password" in url.query or bool(url.password and not _VARIABLE.fullmatch(url.password))
+
+
 class Database(Closing):
     """Transactions on a database that one process writes at a time.
 
@@ -71,13 +84,16 @@ class Database(Closing):
         where: The file, made if missing; the address of a PostgreSQL server as
             `postgresql+psycopg://user:${PASSWORD}@host/database`, whose `${NAME}` are filled from
             the environment; None keeps everything in memory.
+        password: The server's, instead of one in the address.
 
     Raises:
         GalleryError: The address cannot be used.
     """
 
-    def __init__(self, where: Path | str | None) -> None:
+    def __init__(self, where: Path | str | None, *, password: str | None = None) -> None:
         url = _url(where)
+        if password is not None:
+            url = url.set(password=password)
         self.is_server = url.get_backend_name() == "postgresql"
         self.name = _name(where, url)
         self._lock = threading.RLock()
@@ -209,17 +225,7 @@ def _url(where: Path | str | None) -> URL:
     """Return the address to connect to, with the environment's values put in literally."""
     if where is None or not is_url(where):
         return URL.create("sqlite", database=":memory:" if where is None else str(where))
-    try:
-        url = make_url(str(where))
-    except (ArgumentError, ValueError):
-        raise GalleryError(
-            "gallery.path: expected a file or postgresql+psycopg://user:${PASSWORD}@host/database, "
-            "got an address that cannot be read"
-        ) from None
-    if url.drivername not in {"postgresql+psycopg", "postgresql"}:
-        raise GalleryError(
-            f"gallery.path: expected a file or postgresql+psycopg://..., got {url.drivername}://..."
-        )
+    url = _parsed(str(where))
     try:
         filled = {
             part: expand_variables(getattr(url, part), "gallery.path")
@@ -229,6 +235,21 @@ def _url(where: Path | str | None) -> URL:
     except ConfigError as error:
         raise GalleryError(str(error)) from None
     return url.set(drivername="postgresql+psycopg", **filled)
+
+
+def _parsed(where: str) -> URL:
+    try:
+        url = make_url(where)
+    except (ArgumentError, ValueError):
+        raise GalleryError(
+            "gallery.path: expected a file or postgresql+psycopg://user@host/database, got an "
+            "address that cannot be read"
+        ) from None
+    if url.drivername not in {"postgresql+psycopg", "postgresql"}:
+        raise GalleryError(
+            f"gallery.path: expected a file or postgresql+psycopg://..., got {url.drivername}://..."
+        )
+    return url
 
 
 def _name(where: Path | str | None, url: URL) -> str:

@@ -5,32 +5,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from gait.closing import Closing
 from gait.distance import euclidean
-from gait.strict import StrictModel
 from gait.tracklet import Tracklet
 from pipeline.errors import ConfigError
 from pipeline.gallery.exemplar import Exemplar, Identity
 from pipeline.gallery.matrix import ExemplarMatrix
 from pipeline.gallery.neighbours import Row
 from pipeline.gallery.store import GalleryStore
+from pipeline.gallery.store_config import StoreConfig
 from pipeline.values import Embedding, Match
 
 logger = logging.getLogger(__name__)
 
 
-class GalleryConfig(StrictModel):
-    """Who may be recognised, and how strictly.
+class GalleryConfig(StoreConfig):
+    """Who may be recognised, and how strictly; `StoreConfig` tells where they are kept.
 
     Attributes:
-        mode: "anonymous": people get pseudonyms ("person-001") and nothing else is known of them.
-        path: The gallery's file, made if missing; None keeps it in memory for this run only.
         threshold: Largest distance at which two walks are one person's, in the paper's metric
             (mean over 16 parts of Euclidean distances). Higher recognises more people again, at
             the price of taking more strangers for somebody known. It belongs to a model, so null
@@ -42,8 +38,6 @@ class GalleryConfig(StrictModel):
             gave its first usable silhouettes only much later, at the price of memory.
     """
 
-    mode: Literal["anonymous"] = "anonymous"
-    path: str | None = None
     threshold: float | None = Field(default=None, ge=0)
     max_exemplars: int = Field(default=10, ge=1)
     remember_s: float = Field(default=300.0, ge=0)
@@ -65,7 +59,7 @@ class GalleryConfig(StrictModel):
                 "gallery.threshold: expected a distance, since these weights bring none; run once "
                 "with gallery.threshold=0 and let `python scripts/threshold.py RESULTS` suggest one"
             )
-        store = GalleryStore(None if self.path is None else Path(self.path), model_hash=model_hash)
+        store = self.open_store(model_hash=model_hash)
         try:
             return Gallery(
                 store,

@@ -44,6 +44,7 @@ class StoredGallery(Closing):
         model_hash: Hash of the weights that make the embeddings: distances between embeddings of
             two models mean nothing, so a gallery made by another is refused. None opens one that
             is there, whatever made it, to look after it.
+        password: The server's, instead of one in the address.
         keep_silhouettes: Whether the silhouettes of exemplars are kept, so that another model can
             embed them again (`pipeline.gallery.reembed`), at the price of some 370 bytes each.
         cipher: Seals embeddings and silhouettes; a gallery that was not sealed becomes it now.
@@ -60,6 +61,7 @@ class StoredGallery(Closing):
         where: Path | str | None,
         *,
         model_hash: str | None,
+        password: str | None = None,
         keep_silhouettes: bool = False,
         cipher: Cipher | None = None,
         pseudonyms: PseudonymKey | None = None,
@@ -67,7 +69,7 @@ class StoredGallery(Closing):
     ) -> None:
         if model_hash is None and not (where and (is_url(where) or Path(where).exists())):
             raise GalleryError(f"{where}: expected a gallery, there is nothing; check the path")
-        self._database = Database(where)
+        self._database = Database(where, password=password)
         self.name = self._database.name
         self._model_hash = model_hash
         self._keep_silhouettes = keep_silhouettes

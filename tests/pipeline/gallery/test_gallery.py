@@ -352,7 +352,7 @@ def test_a_gallery_made_in_one_thread_works_in_another(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"mode": "named"}, {"threshold": -1.0}, {"max_exemplars": 0}, {"paht": "x"}]
+    "wrong", [{"mode": "nobody"}, {"threshold": -1.0}, {"max_exemplars": 0}, {"paht": "x"}]
 )
 def test_a_wrong_configuration_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

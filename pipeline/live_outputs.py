@@ -10,6 +10,7 @@ from pipeline.errors import ConfigError, OutputError
 from pipeline.live_config import LiveConfig
 from pipeline.live_status import SinkStatus
 from pipeline.recording.config import RecordingConfig
+from pipeline.recording.publishing import Publishing
 from pipeline.recording.recording import Recording
 from pipeline.sinks.folder import MARKER, ResultsFolder
 from pipeline.sinks.jsonl import JsonlSink
@@ -76,12 +77,16 @@ class Outputs(Closing):
             for start in starts:
                 self._runners.append(start())
             if config.recording is not None:
-                recording = _recording(config.recording, folder)
-                self._runners.append(recording)
-                self.witnesses.append(recording)
+                self._add(_recording(config.recording, folder))
+            if config.publish is not None:
+                self._add(Publishing(config.publish))
         except BaseException:
             self.close()
             raise
+
+    def _add(self, video: Recording | Publishing) -> None:
+        self._runners.append(video)
+        self.witnesses.append(video)
 
     def put(self, event: Event) -> None:
         """Pass an event to every sink; never blocks."""

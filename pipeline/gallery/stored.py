@@ -131,6 +131,11 @@ class StoredGallery(Closing):
         with self._database.reading() as session:
             return session.scalars(select(GalleryRow.model_hash)).one()
 
+    def is_sealed(self) -> bool:
+        """Return whether what it holds can be read with the site's key only."""
+        with self._database.reading() as session:
+            return session.scalars(select(GalleryRow.is_sealed)).one()
+
     def people(self) -> list[Person]:
         """Return everybody with what is recorded of them, in the order in which they came."""
         with self._database.reading() as session:

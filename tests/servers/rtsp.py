@@ -18,12 +18,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import struct
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 import gi
 
@@ -43,10 +47,19 @@ _KEY_UNITS = (5, 7, 8)  # NAL types of a picture that needs no other, and of its
 class Camera:
     """One path of the server: its units, its clock, and what is wrong with it."""
 
-    def __init__(self, units: Path, fps: float) -> None:
+    def __init__(self, units: Path, fps: float, share: float | None = None) -> None:
+        """Prepare.
+
+        Args:
+            units: What is sent, over and over.
+            fps: How fast.
+            share: Begin so far into the clip and into an interval of the clock; None begins with
+                the clip, when somebody comes.
+        """
         self.units = _read(units)
         self.codec = _codec(units)
         self._interval_s = 1 / fps
+        self._share = share
         self._is_paused = False
         self._num_garbage = 0
         self._no_key_until_s = 0.0
@@ -67,20 +80,36 @@ class Camera:
         else:
             raise ValueError(f"no such command: {verb}")
 
-    def feed(self, source: Gst.Element, is_over: threading.Event) -> None:
-        units, index, due_s = self.units, 0, time.monotonic()
+    def feed(
+        self, source: Gst.Element, is_over: threading.Event, sent: Callable[[int], None]
+    ) -> None:
+        units, (index, due_s) = self.units, self._begin()
         while not is_over.is_set():
             if self._switched is not None:
                 self.units, self._switched, index = self._switched, None, 0
                 units = self.units
-            unit = units[index % len(units)]
+            place = index % len(units)
+            unit = units[place]
             index += 1
             if self._is_wanted(unit):
+                sent(place)
                 buffer = Gst.Buffer.new_wrapped(self._spoilt(unit))
                 if source.emit("push-buffer", buffer) != Gst.FlowReturn.OK:
                     return
             due_s += self._interval_s
             is_over.wait(max(0.0, due_s - time.monotonic()))
+
+    def _begin(self) -> tuple[int, float]:
+        """Return the first unit's place and when it is due."""
+        now_s = time.monotonic()
+        if self._share is None:
+            return 0, now_s
+        first = int(self._share * len(self.units))
+        while not _is_key(self.units[first % len(self.units)]):
+            first += 1
+        wait_s = (self._share * self._interval_s - now_s) % self._interval_s
+        time.sleep(wait_s)
+        return first, now_s + wait_s
 
     def _is_wanted(self, unit: bytes) -> bool:
         if self._is_paused:
@@ -97,9 +126,10 @@ class Camera:
 class Factory(GstRtspServer.RTSPMediaFactory):
     """Starts feeding when the first client comes."""
 
-    def __init__(self, camera: Camera) -> None:
+    def __init__(self, camera: Camera, sent: Callable[[int], None]) -> None:
         super().__init__()
         self._camera = camera
+        self._sent = sent
         self.set_shared(True)
         self.connect("media-configure", self._configure)
 
@@ -110,7 +140,8 @@ class Factory(GstRtspServer.RTSPMediaFactory):
         source = media.get_element().get_child_by_name("source")
         is_over = threading.Event()
         media.connect("unprepared", lambda _media: is_over.set())
-        threading.Thread(target=self._camera.feed, args=(source, is_over), daemon=True).start()
+        work = (source, is_over, self._sent)
+        threading.Thread(target=self._camera.feed, args=work, daemon=True).start()
 
 
 def _read(path: Path) -> list[bytes]:
@@ -163,6 +194,10 @@ def _obey(cameras: dict[str, Camera]) -> None:
         print(json.dumps({"done": line.strip()}), flush=True)
 
 
+def _note(log: TextIO, path: str, place: int) -> None:
+    log.write(f"{path} {place} {time.time():.6f}\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--units", type=Path, required=True)
@@ -171,15 +206,22 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--login", help="USER:PASSWORD that is asked for")
     parser.add_argument("--certificate", type=Path, help="PEM of certificate and key, for RTSPS")
+    parser.add_argument("--log", type=Path, help="gets a line a unit: path, place, unix seconds")
+    parser.add_argument("--apart", action="store_true", help="cameras begin at different moments")
     args = parser.parse_args()
     Gst.init(None)
-    cameras = {path: Camera(args.units, args.fps) for path in args.path}
+    shares = [number / len(args.path) if args.apart else None for number in range(len(args.path))]
+    cameras = {
+        path: Camera(args.units, args.fps, share)
+        for path, share in zip(args.path, shares, strict=True)
+    }
+    log = open(args.log or os.devnull, "a", buffering=1)  # noqa: SIM115
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(str(args.port))
     factories = []
     for path, camera in cameras.items():
-        factories.append(Factory(camera))
+        factories.append(Factory(camera, partial(_note, log, path)))
         server.get_mount_points().add_factory(f"/{path}", factories[-1])
     if args.login or args.certificate:
         _protect(server, factories, args.login, args.certificate)

@@ -32,14 +32,31 @@ class RtspServer:
         login: str | None = None,
         certificate: Path | None = None,
         fps: int = FPS,
+        log: Path | None = None,
     ) -> None:
+        """Start it.
+
+        Args:
+            units: What is sent, over and over.
+            paths: Of the cameras.
+            login: USER:PASSWORD that is asked for.
+            certificate: For RTSPS.
+            fps: How fast each camera sends.
+            log: Gets a line for each unit sent; the cameras then begin at different moments.
+        """
         self._command = [SYSTEM_PYTHON, str(SERVER), "--units", str(units), "--fps", str(fps)]
         self._command += [word for path in paths for word in ("--path", path)]
         self._command += ["--login", login] if login else []
         self._command += ["--certificate", str(certificate)] if certificate else []
+        self._command += ["--log", str(log), "--apart"] if log else []
         self._scheme = "rtsps" if certificate else "rtsp"
         self.port = 0
         self.start()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
 
     def start(self) -> None:
         self._process = subprocess.Popen(

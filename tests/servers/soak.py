@@ -13,7 +13,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from pipeline.latency import Latencies
 from pipeline.live_config import LiveConfig
@@ -210,6 +212,7 @@ def real_units(
     fps: int = 10,
     corner: tuple[int, int] = (0, 0),
     size: tuple[int, int] | None = None,
+    mark: Callable[[NDArray[np.uint8], int], None] = lambda image, number: None,
 ) -> Path:
     """Encode the clip of pedestrians that ships, at its own pace, as the server wants it, once.
 
@@ -218,6 +221,7 @@ def real_units(
         fps: A divisor of the clip's own 10; others would walk at a wrong pace.
         corner: Left and top of the piece that is sent.
         size: Its width and height; None is all.
+        mark: May change each picture, knowing its place in the clip.
     """
     if path.exists():
         return path
@@ -235,7 +239,8 @@ def real_units(
             if index % (10 // fps):
                 continue
             image = frame.to_ndarray(format="rgb24")
-            piece = image[corner[1] :, corner[0] :][:height, :width]
+            piece = np.ascontiguousarray(image[corner[1] :, corner[0] :][:height, :width], np.uint8)
+            mark(piece, index // (10 // fps))
             picture = av.VideoFrame.from_ndarray(piece, format="rgb24").reformat(format="yuv420p")
             picture.pts = index // (10 // fps)
             packets += codec.encode(picture)

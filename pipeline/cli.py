@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gait.errors import GaitError
+from pipeline.commands.audit import app as audit
 from pipeline.commands.bench import app as bench
 from pipeline.commands.data import app as data
 from pipeline.commands.doctor import doctor
@@ -22,7 +23,9 @@ from pipeline.commands.embed import embed
 from pipeline.commands.evaluate import evaluate, results
 from pipeline.commands.export import export
 from pipeline.commands.keys import keys
+from pipeline.commands.privacy import app as privacy
 from pipeline.commands.process import demo, process
+from pipeline.commands.purge import purge
 from pipeline.commands.run import run
 from pipeline.commands.synth import app as synth
 from pipeline.commands.top import top
@@ -50,8 +53,11 @@ app.command()(export_weights)
 app.command()(export_authors)
 app.command()(doctor)
 app.command()(keys)
+app.command()(purge)
+app.add_typer(audit, name="audit")
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
+app.add_typer(privacy, name="privacy")
 app.add_typer(synth, name="synth")
 
 EXIT_FAILED = 1

@@ -16,6 +16,7 @@ from gait.yaml_config import apply_override, expand_variables, read_with_bases, 
 from pipeline.config import PipelineConfig
 from pipeline.errors import ConfigError
 from pipeline.overload import OverloadConfig
+from pipeline.privacy.limits import RetentionConfig
 from pipeline.recording.config import PublishSetting, RecordingConfig
 from pipeline.sinks.live_config import LiveSinkConfig
 from pipeline.sources.address import HIDDEN, Address
@@ -59,6 +60,7 @@ class LiveConfig(StrictModel):
         recording: Clips around the people in view; null records nothing.
         publish: RTSP server that every camera's live picture is pushed to, an address with
             `{camera}` in it or a block; null pushes nothing.
+        retention: How long data are kept, as `trackletgait purge` removes them.
         metrics: Where metrics are served; null serves none.
         control: Unix socket of `trackletgait top` and of commands, in the --out folder unless the
             path is absolute; null opens none.
@@ -75,6 +77,7 @@ class LiveConfig(StrictModel):
     sinks: list[LiveSinkConfig] = Field(default_factory=list)
     recording: RecordingConfig | None = None
     publish: PublishSetting | None = None
+    retention: RetentionConfig = RetentionConfig()
     metrics: MetricsConfig | None = None
     control: str | None = "control.sock"
     end_after_s: float = Field(default=5.0, gt=0)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import PrivacyError
+from pipeline.privacy.lines import Line, read_lines, remove_lines, rotated
 from pipeline.privacy.receipt import DataKind, Removed, digest_of, spanning
-from pipeline.sinks.folder import MARKER, ResultsFolder
+from pipeline.recording.clip import ClipRecord
+from pipeline.sinks.folder import MARKER, ResultsFolder, StreamFolder
+from pipeline.sinks.tracklets import read_tracklet
 
 # A file goes as soon as one of the kinds that it holds is too old.
 _FILES: dict[str, tuple[DataKind, ...]] = {
+    "clips/*/*.mp4": ("video",),
+    "clips/*/*.json": ("video",),
     "streams/*/annotated.mp4": ("video",),
-    "recordings/**/*.mp4": ("video",),
     "streams/*/tracklets/track-*.npz": ("silhouettes", "embeddings"),
     "streams/*/tracklets/track-*.png": ("silhouettes",),
     "streams/*/masks.jsonl": ("silhouettes",),
@@ -48,6 +52,11 @@ class DataFolder:
             )
         return cls(path)
 
+    @property
+    def sightings(self) -> Path:
+        """The file of sightings; full ones are beside it."""
+        return ResultsFolder(self.path).sightings
+
     def files(self) -> Iterator[tuple[Path, tuple[DataKind, ...]]]:
         """Yield each file about people that is kept or removed as a whole, and what it holds."""
         for pattern, kinds in _FILES.items():
@@ -55,14 +64,86 @@ class DataFolder:
                 if path.is_file() and not path.is_symlink():
                     yield path, kinds
 
-    @property
-    def sightings(self) -> Path:
-        """The file of sightings; full ones are beside it."""
-        return ResultsFolder(self.path).sightings
+    def sightings_of(self, labels: frozenset[str]) -> Iterator[Line]:
+        """Yield the lines that name one of `labels`.
+
+        Raises:
+            PrivacyError: A file cannot be read.
+        """
+        for path in rotated(self.sightings):
+            yield from (line for line in read_lines(path) if line.is_of(labels))
+
+    def tracklets_of(self, labels: frozenset[str]) -> Iterator[Path]:
+        """Yield the tracklets, and their contact sheets, that belong to one of `labels`.
+
+        Raises:
+            PipelineError: A tracklet is damaged, so that nobody can tell whose it is.
+        """
+        for path in sorted(self.path.glob("streams/*/tracklets/track-*.npz")):
+            if not path.is_symlink() and read_tracklet(path).identity in labels:
+                yield from (each for each in (path.with_suffix(".png"), path) if each.is_file())
+
+    def clips_of(self, labels: frozenset[str]) -> Iterator[Path]:
+        """Yield the clips, and their records, that show one of `labels`."""
+        for path in sorted(self.path.glob("clips/*/*.json")):
+            try:
+                tracks = ClipRecord.model_validate_json(path.read_bytes()).tracks
+            except (OSError, ValueError):  # removed meanwhile, or not a clip's
+                continue
+            if any(track.identity in labels for track in tracks):
+                yield from (each for each in (path.with_suffix(".mp4"), path) if each.is_file())
+
+    def streams_of(self, labels: frozenset[str]) -> Iterator[StreamFolder]:
+        """Yield the folders of the recordings in which one of `labels` was seen."""
+        names = {(line.content or {}).get("stream") for line in self.sightings_of(labels)}
+        for name in sorted(name for name in names if isinstance(name, str)):
+            stream = ResultsFolder(self.path).stream(name)
+            if stream.path.is_dir():
+                yield stream
+
+    def showing_everybody(self, labels: frozenset[str]) -> list[Path]:
+        """Return the files in which one of `labels` is among others and cannot be taken out."""
+        files = [
+            path
+            for stream in self.streams_of(labels)
+            for path in (stream.video, stream.masks, stream.tracks)
+        ]
+        return [path for path in files if path.is_file()]
+
+    def forget(
+        self, labels: frozenset[str], *, with_everybody: bool = False, is_dry_run: bool = False
+    ) -> Iterator[Removed]:
+        """Remove what is about somebody; yield each as it goes.
+
+        Args:
+            labels: The name and the pseudonyms of the person.
+            with_everybody: Also remove annotated videos, outlines and tracks of the recordings in
+                which the person was seen, which show everybody else, too.
+            is_dry_run: Only say what would go.
+
+        Raises:
+            PipelineError: Something cannot be read or removed; what was yielded is gone.
+        """
+        pages = [self.path / "report.html", self.path / "checked.json"]
+        is_seen = next(self.sightings_of(labels), None) is not None
+        groups: dict[DataKind, list[Path]] = {
+            "video": list(self.clips_of(labels)),
+            "silhouettes": list(self.tracklets_of(labels)),
+            "sightings": [each for each in pages if is_seen and each.is_file()],
+        }
+        if with_everybody:
+            groups["video"] += self.showing_everybody(labels)
+        for kind, paths in groups.items():
+            if removed := remove_files(kind, self.path, paths, is_dry_run=is_dry_run):
+                yield removed
+        # At last: they tell where else to look, should this be killed half way.
+        for path in rotated(self.sightings):
+            if lines := remove_lines(path, lambda line: line.is_of(labels), is_dry_run=is_dry_run):
+                yield lines
 
 
 def remove_files(
-    kind: DataKind, where: Path, paths: Sequence[Path], *, is_dry_run: bool = False
+    kind: DataKind, where: Path, paths: Iterable[Path], *, is_dry_run: bool = False
 ) -> Removed | None:
     """Remove files; return what went, None when there were none.
 

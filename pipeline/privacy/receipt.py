@@ -18,7 +18,7 @@ from pipeline.privacy.audit import AuditLog
 from pipeline.privacy.audit_entry import AuditEntry
 from pipeline.privacy.keys import KeyConfig, check_keys, derived, read_keys
 
-DataKind = Literal["enrolments", "embeddings", "silhouettes", "sightings", "video"]
+DataKind = Literal["enrolments", "pseudonyms", "embeddings", "silhouettes", "sightings", "video"]
 
 _LONGEST_RECEIPT = 10_000_000
 _Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

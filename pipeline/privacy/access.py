@@ -1,0 +1,201 @@
+"""Everything about one person, gathered into one folder for them to read (subject access).
+
+DIR/
+  README.txt          what is here and what each file is; what others share and was left out
+  gallery/            who they are, and what they are recognised by
+  sightings.jsonl     who was where, when: a line each, with the file it comes from
+  audit.jsonl         who searched, enrolled or exported them, and when
+  files/              their tracklets, contact sheets and clips
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PrivacyError
+from pipeline.privacy.audit import AuditLog
+from pipeline.privacy.audit_entry import AuditEntry
+from pipeline.privacy.folders import DataFolder
+from pipeline.privacy.lines import read_lines, rotated
+from pipeline.privacy.rows import rows_of
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where to look for a person's data.
+
+    Attributes:
+        folders: Results of runs.
+        lines: Files of events elsewhere.
+        databases: Databases of events.
+        logs: Audit logs.
+        galleries: Each writes what a gallery holds of them into a folder.
+    """
+
+    folders: Sequence[DataFolder] = ()
+    lines: Sequence[Path] = ()
+    databases: Sequence[Path] = ()
+    logs: Sequence[AuditLog] = ()
+    galleries: Sequence[Callable[[Path], None]] = ()
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What was found.
+
+    Attributes:
+        num_sightings: Lines and rows.
+        num_entries: Of audit logs.
+        files: Copied, by their path in the folder.
+        left_out: Files that show them among others and were not copied.
+        num_galleries: Galleries that hold them.
+    """
+
+    num_sightings: int = 0
+    num_entries: int = 0
+    files: list[str] = field(default_factory=list)
+    left_out: list[Path] = field(default_factory=list)
+    num_galleries: int = 0
+
+
+def gather(
+    labels: frozenset[str], sources: Sources, out: Path, *, with_clips: bool = False
+) -> Gathered:
+    """Write everything about one person into a new folder and return what there was.
+
+    Args:
+        labels: The name and the pseudonyms of the person.
+        sources: Where to look.
+        out: The folder, which must not be there yet; only its owner may read it.
+        with_clips: Also copy clips, on which others may be seen, too.
+
+    Raises:
+        PrivacyError: The folder is there, cannot be written, or a source cannot be read.
+    """
+    try:
+        out.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise PrivacyError(
+            f"{out}: expected a folder that can be made anew: {error.strerror}"
+        ) from error
+    found = Gathered()
+    try:
+        _gather(labels, sources, out, with_clips, found)
+    except OSError as error:
+        shutil.rmtree(out, ignore_errors=True)
+        raise PrivacyError(f"{out}: cannot be written: {error.strerror}") from error
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)  # half an answer might be taken for a whole one
+        raise
+    return found
+
+
+def gather_zip(
+    labels: frozenset[str], sources: Sources, out: Path, *, with_clips: bool = False
+) -> Gathered:
+    """Do as `gather` does, into one new .zip that only its owner may read.
+
+    Raises:
+        PrivacyError: As for `gather`.
+    """
+    if out.exists():
+        raise PrivacyError(f"{out}: expected a name that is free, there is a file of that name")
+    try:
+        # Beside it: what is gathered must not lie about where others may read it.
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+            folder = Path(scratch, "all")
+            found = gather(labels, sources, folder, with_clips=with_clips)
+            made = Path(shutil.make_archive(str(folder), "zip", folder))
+            made.chmod(0o600)
+            made.replace(out)
+            return found
+    except OSError as error:
+        raise PrivacyError(f"{out}: cannot be written: {error.strerror}") from error
+
+
+def _gather(
+    labels: frozenset[str], sources: Sources, out: Path, with_clips: bool, found: Gathered
+) -> None:
+    for number, write in enumerate(sources.galleries, start=1):
+        write(out / "gallery" / str(number))
+        found.num_galleries = number
+    found.num_sightings = _write(out / "sightings.jsonl", _sightings(labels, sources))
+    entries = (entry for log in sources.logs for entry in entries_about(log, labels))
+    found.num_entries = _write(out / "audit.jsonl", (json.loads(e.as_bytes()) for e in entries))
+    for number, folder in enumerate(sources.folders, start=1):
+        clips = list(folder.clips_of(labels))
+        copied = [*folder.tracklets_of(labels), *(clips if with_clips else ())]
+        for path in copied:
+            name = Path("files", str(number), path.relative_to(folder.path))
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, out / name)
+            found.files.append(str(name))
+        found.left_out += [*folder.showing_everybody(labels), *(() if with_clips else clips)]
+    (out / "README.txt").write_text(_index(labels, found), encoding="utf-8")
+
+
+def entries_about(log: AuditLog, labels: frozenset[str]) -> Iterator[AuditEntry]:
+    """Yield the entries of a log that are about somebody, or name them.
+
+    Raises:
+        PrivacyError: The log cannot be read.
+    """
+    for entry in log.entries() if log.path.exists() else ():
+        texts = [entry.subject]
+        for value in entry.details.values():
+            texts += [value] if isinstance(value, str) else value if isinstance(value, list) else []
+        if labels.intersection(texts):
+            yield entry
+
+
+def _sightings(labels: frozenset[str], sources: Sources) -> Iterator[Mapping[str, Any]]:
+    files = [each for folder in sources.folders for each in rotated(folder.sightings)]
+    files += [each for path in sources.lines for each in rotated(path)]
+    for path in files:
+        for line in read_lines(path):
+            if line.is_of(labels):
+                content = line.content or {"damaged": line.raw.decode("utf-8", "replace")}
+                yield {**content, "found_in": str(path)}
+    for path in sources.databases:
+        for content in rows_of(path, labels):
+            yield {**content, "found_in": str(path)}
+
+
+def _write(path: Path, lines: Iterator[Mapping[str, Any]]) -> int:
+    count = 0
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        for line in lines:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def _index(labels: frozenset[str], found: Gathered) -> str:
+    lines = [
+        f"What is stored about {' alias '.join(sorted(labels))}",
+        f"Gathered {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by trackletgait.",
+        "",
+        f"sightings.jsonl  {found.num_sightings} sightings, a line each: which camera, from when "
+        "to when. Times that end in unix_s count seconds since 1970 (UTC), others from the "
+        "beginning of the recording.",
+        f"audit.jsonl      {found.num_entries} entries of the audit log: who did what, and when.",
+        f"gallery/         {found.num_galleries} galleries know this person; a folder each, with "
+        "a README.txt of its own.",
+        f"files/           {len(found.files)} files: .npz hold silhouettes (outlines of a person "
+        "who walks, 64 x 44 pixels) and the numbers computed from them, .png show them, .mp4 are "
+        "clips, .json tell what is on a clip.",
+    ]
+    if found.left_out:
+        lines += [
+            "",
+            "Not copied, since others are seen on them, too. To look at them, ask the operator:",
+            *(f"  {path}" for path in found.left_out),
+        ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,149 @@
+"""What a gallery holds about people, as far as it expires or is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import GalleryError
+from pipeline.gallery.exemplar import Identity
+from pipeline.gallery.records import Kept, Person, UnknownPerson
+from pipeline.gallery.store import GalleryStore
+from pipeline.privacy.limits import Limits
+from pipeline.privacy.receipt import DataKind, Removed, digest_of, spanning
+
+_README = """\
+person.json        who it is, on what basis and until when, and each walk that is kept: where and
+                   when it was seen. Times that end in _s and belong to a person or a row count
+                   seconds since 1970 (UTC), those of a walk from its recording's beginning.
+exemplar-N.npz     what one walk is recognised by: 256 x 16 numbers ("embedding"), and where they
+                   are kept the silhouettes they were computed from. NumPy opens it.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryPlace:
+    """A gallery; the caller closes it.
+
+    Enrolments that have expired go, people known by a pseudonym once they were not seen for long
+    enough, enrolled people of whom every embedding is too old, and old silhouettes.
+    """
+
+    store: GalleryStore
+
+    @property
+    def name(self) -> str:
+        """The gallery."""
+        return self.store.name
+
+    def purge(self, limits: Limits, *, is_dry_run: bool) -> Iterator[Removed]:
+        """Remove who is too old, each in one transaction, then old silhouettes."""
+        exemplars: dict[int, list[Kept]] = {}
+        for kept in self.store.kept():
+            exemplars.setdefault(kept.identity_id, []).append(kept)
+        going = [
+            person
+            for person in self.store.people()
+            if _is_over(person, exemplars.get(person.identity.id, []), limits)
+        ]
+        for person in going:
+            theirs = exemplars.pop(person.identity.id, [])
+            try:
+                if not is_dry_run:
+                    self.store.forget(person.identity)
+            except UnknownPerson:  # somebody else removed them
+                continue
+            yield from _removed_person(self.name, person, theirs)
+        staying = [kept for each in exemplars.values() for kept in each]
+        yield from self._purge_silhouettes(staying, limits.silhouettes_s, is_dry_run)
+
+    def forget(
+        self, labels: frozenset[str], *, with_everybody: bool, is_dry_run: bool
+    ) -> Iterator[Removed]:
+        """Remove them, and their bytes from the file."""
+        for person in self.store.people():
+            if not labels & {person.identity.name, person.identity.pseudonym}:
+                continue
+            exemplars = list(self.store.kept(person.identity))
+            problem = None if is_dry_run else self.store.forget(person.identity).problem
+            yield from _removed_person(self.name, person, exemplars)
+            if problem:
+                raise GalleryError(
+                    f"no row of {person.identity.pseudonym} is left, but bytes still are in free "
+                    f"parts of the file: {problem}; opening the gallery later frees it of them"
+                )
+
+    def _purge_silhouettes(
+        self, staying: Sequence[Kept], since_s: float | None, is_dry_run: bool
+    ) -> Iterator[Removed]:
+        if since_s is None:
+            return
+        old = [kept for kept in staying if kept.has_silhouettes and kept.created_s < since_s]
+        if old:
+            if not is_dry_run:
+                self.store.drop_silhouettes(before_s=since_s)
+            yield _removed_exemplars(self.name, "silhouettes", old)
+
+
+def write_person(store: GalleryStore, identity: Identity, folder: Path) -> None:
+    """Write what a gallery holds of somebody into a folder, for them to read.
+
+    Raises:
+        GalleryError: It cannot be read, or is sealed with a key that was not given.
+        OSError: It cannot be written.
+    """
+    [person] = [each for each in store.people() if each.identity.id == identity.id]
+    folder.mkdir(parents=True, exist_ok=True)
+    walks = []
+    for kept in store.kept(identity, whole=True):
+        assert kept.embedding is not None
+        arrays: dict[str, NDArray[Any]] = {"embedding": kept.embedding}
+        if kept.silhouettes is not None:
+            arrays["silhouettes"] = kept.silhouettes
+        np.savez_compressed(folder / f"exemplar-{kept.id}.npz", allow_pickle=False, **arrays)
+        walk = asdict(replace(kept, embedding=None, silhouettes=None))
+        walks.append({**walk, "embedding": f"exemplar-{kept.id}.npz"})
+    told = {**asdict(person), "gallery": store.name, "exemplars": walks}
+    (folder / "person.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
+    (folder / "README.txt").write_text(_README)
+
+
+def _removed_person(where: str, person: Person, exemplars: Sequence[Kept]) -> Iterator[Removed]:
+    yield Removed(
+        kind="enrolments" if person.enrolment else "pseudonyms",
+        where=where,
+        count=1,
+        digest=digest_of([f"{person.identity.id} {person.identity.pseudonym}".encode()]),
+        **spanning([person.created_s]),
+    )
+    if exemplars:
+        yield _removed_exemplars(where, "embeddings", exemplars)
+    if pictured := [kept for kept in exemplars if kept.has_silhouettes]:
+        yield _removed_exemplars(where, "silhouettes", pictured)
+
+
+def _removed_exemplars(where: str, kind: DataKind, exemplars: Sequence[Kept]) -> Removed:
+    keys = (f"{kept.id} {kept.tracklet_uid} {kept.created_s}".encode() for kept in exemplars)
+    return Removed(
+        kind=kind,
+        where=where,
+        count=len(exemplars),
+        digest=digest_of(keys),
+        **spanning(kept.created_s for kept in exemplars),
+    )
+
+
+def _is_over(person: Person, exemplars: Sequence[Kept], limits: Limits) -> bool:
+    newest_s = max((kept.created_s for kept in exemplars), default=person.created_s)
+    if person.enrolment is None:
+        return limits.pseudonyms_s is not None and newest_s < limits.pseudonyms_s
+    expires_s = person.enrolment.expires_s
+    if expires_s is not None and expires_s <= limits.now_s:
+        return True
+    return limits.embeddings_s is not None and newest_s < limits.embeddings_s

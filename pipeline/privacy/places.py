@@ -1,0 +1,145 @@
+"""Where data about people are, and how they go from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.privacy.folders import DataFolder, remove_files
+from pipeline.privacy.limits import Limits
+from pipeline.privacy.lines import Line, remove_lines, rotated
+from pipeline.privacy.receipt import DataKind, Removed
+from pipeline.privacy.rows import remove_rows
+
+
+class Place(Protocol):
+    """Where data about people are."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for the log."""
+
+    def purge(self, limits: Limits, *, is_dry_run: bool) -> Iterator[Removed]:
+        """Remove what is older than the limits, or only say what would go; yield each as it goes.
+
+        Raises:
+            PipelineError: It cannot be read or written; what was yielded is gone.
+        """
+
+    def forget(
+        self, labels: frozenset[str], *, with_everybody: bool, is_dry_run: bool
+    ) -> Iterator[Removed]:
+        """Remove what is about somebody, or only say what would go; yield each as it goes.
+
+        Args:
+            labels: The name and the pseudonyms of the person.
+            with_everybody: Also what shows others, too, where nobody can be taken out alone.
+            is_dry_run: Only say what would go.
+
+        Raises:
+            PipelineError: It cannot be read or written; what was yielded is gone.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class FolderPlace:
+    """A folder of results, of recorded files or of a live run."""
+
+    folder: DataFolder
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return str(self.folder.path)
+
+    def purge(self, limits: Limits, *, is_dry_run: bool) -> Iterator[Removed]:
+        """Remove old files, and old lines of sightings."""
+        since_s: dict[DataKind, float | None] = {
+            "video": limits.video_s,
+            "silhouettes": limits.silhouettes_s,
+            "embeddings": limits.embeddings_s,
+            "sightings": limits.sightings_s,
+        }
+        going: dict[DataKind, list[Path]] = {kind: [] for kind in since_s}
+        for path, kinds in self.folder.files():
+            old = [kind for kind in kinds if _is_before(path, since_s[kind])]
+            if old:
+                going[old[0]].append(path)
+        for kind, paths in going.items():
+            if removed := remove_files(kind, self.folder.path, paths, is_dry_run=is_dry_run):
+                yield removed
+        yield from LinesPlace(self.folder.sightings).purge(limits, is_dry_run=is_dry_run)
+
+    def forget(
+        self, labels: frozenset[str], *, with_everybody: bool, is_dry_run: bool
+    ) -> Iterator[Removed]:
+        """Remove their sightings, tracklets and clips, and the pages that name them."""
+        yield from self.folder.forget(labels, with_everybody=with_everybody, is_dry_run=is_dry_run)
+
+
+@dataclass(frozen=True, slots=True)
+class LinesPlace:
+    """A file of events, with the full ones beside it (the `jsonl` sink)."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The file."""
+        return str(self.path)
+
+    def purge(self, limits: Limits, *, is_dry_run: bool) -> Iterator[Removed]:
+        """Remove old lines."""
+        if limits.sightings_s is None:
+            return
+        for path in rotated(self.path):
+            goes = _written_before(limits.sightings_s, path)
+            if removed := remove_lines(path, goes, is_dry_run=is_dry_run):
+                yield removed
+
+    def forget(
+        self, labels: frozenset[str], *, with_everybody: bool, is_dry_run: bool
+    ) -> Iterator[Removed]:
+        """Remove the lines that name them."""
+        for path in rotated(self.path):
+            if lines := remove_lines(path, lambda line: line.is_of(labels), is_dry_run=is_dry_run):
+                yield lines
+
+
+@dataclass(frozen=True, slots=True)
+class RowsPlace:
+    """A database of events (the `sqlite` sink)."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The file."""
+        return str(self.path)
+
+    def purge(self, limits: Limits, *, is_dry_run: bool) -> Iterator[Removed]:
+        """Remove old sightings."""
+        if limits.sightings_s is None or not self.path.is_file():
+            return
+        removed = remove_rows(self.path, before_s=limits.sightings_s, is_dry_run=is_dry_run)
+        if removed:
+            yield removed
+
+    def forget(
+        self, labels: frozenset[str], *, with_everybody: bool, is_dry_run: bool
+    ) -> Iterator[Removed]:
+        """Remove the sightings that name them."""
+        if removed := remove_rows(self.path, labels=labels, is_dry_run=is_dry_run):
+            yield removed
+
+
+def _is_before(path: Path, since_s: float | None) -> bool:
+    return since_s is not None and path.stat().st_mtime < since_s
+
+
+def _written_before(since_s: float, path: Path) -> Callable[[Line], bool]:
+    """Return whether a line is old: what does not say when it was written, with its file."""
+    is_old_file = _is_before(path, since_s)
+    return lambda line: is_old_file if line.at_unix_s is None else line.at_unix_s < since_s

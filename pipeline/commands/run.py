@@ -188,5 +188,5 @@ def _log_without(secrets: Sequence[str]) -> None:
     """Log what happens to cameras, and never a password, whoever quotes it."""
     for handler in logging.getLogger().handlers:
         handler.setFormatter(_HidingFormatter(secrets))
-    logging.getLogger("pipeline.live_run").setLevel(logging.INFO)
-    logging.getLogger("pipeline.live_cameras").setLevel(logging.INFO)
+    for name in ("pipeline.live_run", "pipeline.live_cameras", "pipeline.recording"):
+        logging.getLogger(name).setLevel(logging.INFO)

@@ -10,8 +10,8 @@ from pipeline.live_config import MetricsConfig
 from pipeline.live_status import CameraStatus
 from pipeline.overload import OverloadPolicy
 from pipeline.sinks.live import Outlet
-from pipeline.sources.camera import Camera
 from pipeline.sources.camera_state import CameraState, Change
+from pipeline.sources.cameras import AnyCamera
 from pipeline.transport.superseding import SupersedingQueue
 from pipeline.web.health import Health
 from pipeline.web.metrics import LiveMetrics, MetricsServer
@@ -46,7 +46,7 @@ class Instruments(Closing):
 
     def show_cameras(
         self,
-        cameras: Mapping[str, Camera],
+        cameras: Mapping[str, AnyCamera],
         statuses: Sequence[CameraStatus],
         overload: OverloadPolicy,
     ) -> None:

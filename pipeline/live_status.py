@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from gait.strict import StrictModel
 from pipeline.latency import Latencies
-from pipeline.sources.camera import Camera, CameraCounts
+from pipeline.sources.camera import CameraCounts
 from pipeline.sources.camera_state import CameraState, Change
+from pipeline.sources.cameras import AnyCamera
 from pipeline.values import Frame
 
 TO_TRACK = "capture to track"
@@ -162,7 +163,7 @@ class Board:
             if stream in self._rows:
                 self._rows[stream].people = 0
 
-    def tick(self, cameras: Mapping[str, Camera]) -> None:
+    def tick(self, cameras: Mapping[str, AnyCamera]) -> None:
         """Note the counts of the cameras there are, and forget the others; once a second."""
         now_s = time.monotonic()
         with self._lock:
@@ -173,17 +174,17 @@ class Board:
                 row = self._row(name)
                 row.samples.append((now_s, camera.counts, row.processed))
 
-    def silent_for_s(self, camera: Camera) -> float:
+    def silent_for_s(self, camera: AnyCamera) -> float:
         """Return for how many seconds a camera has not been live; 0 when it is."""
         with self._lock:
             row = self._row(camera.name)
             return 0.0 if camera.state is CameraState.LIVE else time.monotonic() - row.since_s
 
-    def rows(self, cameras: Mapping[str, Camera]) -> list[CameraStatus]:
+    def rows(self, cameras: Mapping[str, AnyCamera]) -> list[CameraStatus]:
         """Return every camera's status."""
         return [self._status(camera) for camera in cameras.values()]
 
-    def _status(self, camera: Camera) -> CameraStatus:
+    def _status(self, camera: AnyCamera) -> CameraStatus:
         counts, p = camera.counts, self._of_cameras.percentiles(camera.name)
         with self._lock:
             row = self._row(camera.name)

@@ -1,4 +1,4 @@
-"""All cameras of a run: each read in its own thread, their newest frames batched together.
+"""All cameras of a run: each read by itself, their newest frames batched together.
 
 with Cameras(observer, BatchingConfig()) as cameras:
     cameras.add("gate", CameraConfig(url="rtsp://..."))
@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 from pydantic import Field
 
@@ -18,7 +19,8 @@ from gait.closing import Closing
 from gait.strict import StrictModel
 from pipeline.errors import ConfigError
 from pipeline.sources.address import Address
-from pipeline.sources.camera import Camera, CameraConfig
+from pipeline.sources.camera import Camera, CameraConfig, CameraCounts
+from pipeline.sources.camera_process import ProcessCamera
 from pipeline.sources.camera_state import CameraObserver, CameraState
 from pipeline.values import Batch, Frame
 
@@ -37,17 +39,48 @@ class BatchingConfig(StrictModel):
     batch_frames: int = Field(default=8, ge=1, le=256)
 
 
+class AnyCamera(Protocol):
+    """A camera, however it is read: `Camera` in a thread, `ProcessCamera` in a process."""
+
+    name: str
+    address: Address
+
+    @property
+    def state(self) -> CameraState:
+        """Where it is now."""
+
+    @property
+    def counts(self) -> CameraCounts:
+        """What it has done so far."""
+
+    def start(self) -> None:
+        """Begin to read."""
+
+    def take(self) -> Frame | None:
+        """Return the newest frame, once; None if there is no new one that is young enough."""
+
+    def pause(self) -> None:
+        """Disconnect and stay so until `resume`."""
+
+    def resume(self) -> None:
+        """Connect again."""
+
+    def close(self) -> None:
+        """Stop reading; harmless the second time."""
+
+
 class Cameras(Closing):
     """Cameras that may be added, removed, paused and changed while they are read.
 
-    What happens to one does not touch another: each has its thread and its place for a frame.
+    What happens to one does not touch another: each has its own thread or process, and
+    its place for a frame.
     """
 
     def __init__(self, observer: CameraObserver, config: BatchingConfig | None = None) -> None:
         self._observer = observer
         self._config = config or BatchingConfig()
         self._changed = threading.Condition()
-        self._cameras: dict[str, Camera] = {}
+        self._cameras: dict[str, AnyCamera] = {}
         self._ended: list[str] = []
         self._has_news = False
         self._is_closed = False
@@ -59,7 +92,8 @@ class Cameras(Closing):
         Raises:
             ConfigError: There is one of that name, or its address cannot be used.
         """
-        camera = Camera(
+        kind = ProcessCamera if config.process else Camera
+        camera: AnyCamera = kind(
             name, Address.parse(config.url), config, self._observer, arrived=self._notify
         )
         with self._changed:
@@ -109,7 +143,7 @@ class Cameras(Closing):
         self._named(name).resume()
 
     @property
-    def by_name(self) -> Mapping[str, Camera]:
+    def by_name(self) -> Mapping[str, AnyCamera]:
         """The cameras there are now."""
         with self._changed:
             return dict(self._cameras)
@@ -162,12 +196,12 @@ class Cameras(Closing):
                 )
                 self._has_news = False
 
-    def _is_enough(self, frames: Mapping[str, Frame], cameras: Sequence[Camera]) -> bool:
+    def _is_enough(self, frames: Mapping[str, Frame], cameras: Sequence[AnyCamera]) -> bool:
         if self._is_closed or len(frames) >= self._config.batch_frames:
             return True
         return all(c.name in frames for c in cameras if c.state is CameraState.LIVE)
 
-    def _in_turn(self) -> list[Camera]:
+    def _in_turn(self) -> list[AnyCamera]:
         with self._changed:
             cameras = list(self._cameras.values())
         if not cameras:
@@ -175,7 +209,7 @@ class Cameras(Closing):
         self._first = (self._first + 1) % len(cameras)
         return cameras[self._first :] + cameras[: self._first]
 
-    def _named(self, name: str) -> Camera:
+    def _named(self, name: str) -> AnyCamera:
         with self._changed:
             if name not in self._cameras:
                 known = ", ".join(self._cameras) or "none"

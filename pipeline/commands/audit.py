@@ -49,6 +49,8 @@ def verify(
             f"After them are {verdict.torn_bytes} bytes of an entry that was never finished; the "
             "next one takes their place and says so."
         )
+    if not verdict.is_end_known:
+        console.print("Its .head file is gone: entries may be missing at the end.")
     if kept is None:
         console.print(
             "Whoever may write the log and its .head file could have written both anew: keep what "

@@ -47,6 +47,8 @@ class AuditVerdict:
         num_missing: Entries that were there once and are gone from the end.
         torn_bytes: Length of a last line that was never written to its end: the process was killed
             before it said that it had recorded anything. The next entry repairs it.
+        is_end_known: Whether a head told how far the log goes; without one, entries that are
+            missing at its end are not missed.
         problem: What is wrong, in words; None when nothing is.
     """
 
@@ -54,6 +56,7 @@ class AuditVerdict:
     first_broken: int | None = None
     num_missing: int = 0
     torn_bytes: int = 0
+    is_end_known: bool = True
     problem: str | None = None
 
     @property
@@ -282,12 +285,20 @@ def _verdict(file: io.FileIO, heads: Sequence[AuditHead]) -> AuditVerdict:
         entry = parsed(line)
         problem = _problem_of(entry, trusted, heads)
         if entry is None or problem:
-            return AuditVerdict(trusted, number, 0, torn, f"line {number}: {problem}")
+            return AuditVerdict(
+                trusted, number, torn_bytes=torn, problem=f"line {number}: {problem}"
+            )
         trusted = AuditHead(entry.number, entry.hash)
     longest = max((head.number for head in heads), default=0)
     missing = max(0, longest - trusted.number)
     problem = f"the last {missing} of {longest} entries are missing" if missing else None
-    return AuditVerdict(trusted, None, missing, torn, problem)
+    return AuditVerdict(
+        trusted,
+        num_missing=missing,
+        torn_bytes=torn,
+        is_end_known=bool(heads) or not trusted.number,
+        problem=problem,
+    )
 
 
 def _problem_of(

@@ -22,6 +22,7 @@ from pipeline.commands.doctor import doctor
 from pipeline.commands.embed import embed
 from pipeline.commands.evaluate import evaluate, results
 from pipeline.commands.export import export
+from pipeline.commands.gallery import app as gallery
 from pipeline.commands.keys import keys
 from pipeline.commands.privacy import app as privacy
 from pipeline.commands.process import demo, process
@@ -57,6 +58,7 @@ app.command()(purge)
 app.add_typer(audit, name="audit")
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
+app.add_typer(gallery, name="gallery")
 app.add_typer(privacy, name="privacy")
 app.add_typer(synth, name="synth")
 

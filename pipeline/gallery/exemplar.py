@@ -104,7 +104,7 @@ class Exemplar:
             times_s=(float(tracklet.times_s[0]), float(tracklet.times_s[-1])),
             quality=tracklet.quality,
             num_silhouettes=tracklet.offset + len(tracklet),
-            embedding=_rounded(embedding, tracklet.uid),
+            embedding=rounded_embedding(embedding, tracklet.uid),
             continues=tracklet.offset > 0,
             silhouettes=tracklet.silhouettes,
         )
@@ -149,7 +149,12 @@ def _least_telling(distances: NDArray[np.floating[Any]], qualities: Sequence[flo
     return older if qualities[older] < qualities[newer] else newer
 
 
-def _rounded(embedding: Embedding, uid: str) -> Embedding:
+def rounded_embedding(embedding: Embedding, uid: str) -> Embedding:
+    """Return an embedding as it will be when it is read back.
+
+    Raises:
+        ValueError: It has another shape, or holds numbers that are not finite.
+    """
     if embedding.shape != EMBEDDING_SHAPE:
         raise ValueError(
             f"{uid}: expected an embedding of shape {EMBEDDING_SHAPE}, got {embedding.shape}"

@@ -1,0 +1,257 @@
+"""People from one gallery to another, as one file.
+
+The file is a safetensors: `embeddings` (N, 256, 16) float16 and `silhouettes` (S, 64, 44) uint8,
+with who they are as JSON in its metadata. It is not encrypted; only its owner may read it. What
+comes in is hostile until it is checked.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from gait.data.atomic import write_atomically
+from gait.errors import DataError
+from gait.strict import StrictModel
+from gait.tracklet import SILHOUETTE_HW
+from pipeline.errors import GalleryError
+from pipeline.gallery.blobs import MOST_SILHOUETTES
+from pipeline.gallery.exemplar import EMBEDDING_SHAPE, STORED, Enrolment, Exemplar, Identity
+from pipeline.gallery.records import Arrival, Kept, Person
+from pipeline.gallery.store import GalleryStore
+from pipeline.values import Embedding
+
+_MOST_BYTES = 8 * 2**30
+_MOST_INT = 2**31 - 1
+_NOTHING = np.zeros((0, *SILHOUETTE_HW), np.uint8)
+
+_Text = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")]
+_Count = Annotated[int, Field(ge=0, le=_MOST_INT)]
+
+
+class _Model(StrictModel):
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class _Exemplar(_Model):
+    tracklet_uid: _Text
+    stream: _Text
+    track_id: _Count
+    times_s: tuple[float, float]
+    quality: float = Field(ge=0, le=1)
+    num_silhouettes: _Count
+    view: float | None
+    num_kept: int = Field(ge=0, le=MOST_SILHOUETTES)
+
+
+class _Enrolment(_Model):
+    basis: _Text
+    purpose: _Text | None
+    by: _Text | None
+    expires_s: float | None
+    enrolled_s: float
+
+
+class _Person(_Model):
+    pseudonym: _Text
+    name: _Text | None
+    enrolment: _Enrolment | None
+    exemplars: tuple[_Exemplar, ...] = Field(min_length=1)
+
+
+class _File(_Model):
+    kind: Literal["trackletgait.gallery"] = "trackletgait.gallery"
+    version: Literal[1] = 1
+    model_hash: str = Field(pattern=r"^[0-9a-f]{64}$")
+    people: tuple[_Person, ...]
+
+
+def export_people(store: GalleryStore, path: Path, who: Sequence[Identity] = ()) -> int:
+    """Write people with all that is kept of them into a file; return how many.
+
+    Args:
+        store: Where they are.
+        path: The file.
+        who: These; none for everybody.
+
+    Raises:
+        GalleryError: The gallery cannot be read, or the file not be written; what was at `path`
+            before is still there.
+    """
+    wanted = {identity.id for identity in who}
+    people = [p for p in store.people() if not wanted or p.identity.id in wanted]
+    kept = {person.identity.id: list(store.kept(person.identity, whole=True)) for person in people}
+    file = _File(
+        model_hash=store.model_hash(),
+        people=tuple(_described(person, kept[person.identity.id]) for person in people),
+    )
+    everything = [each for person in people for each in kept[person.identity.id]]
+    embeddings = np.array([each.embedding for each in everything], dtype=STORED)
+    tensors: dict[str, NDArray[Any]] = {
+        "embeddings": embeddings.reshape(-1, *EMBEDDING_SHAPE),
+        "silhouettes": np.concatenate([_NOTHING, *map(_silhouettes, everything)]),
+    }
+    mask = os.umask(0o077)  # whoever makes a file decides who may read it
+    try:
+        write_atomically(path, save(tensors, metadata={"trackletgait": file.model_dump_json()}))
+    except DataError as error:
+        raise GalleryError(str(error)) from error
+    finally:
+        os.umask(mask)
+    return len(people)
+
+
+def model_of(path: Path) -> str:
+    """Return the hash of the model that embedded the people of a file.
+
+    Raises:
+        GalleryError: The file is damaged, or none of ours.
+    """
+    return _read(path)[0].model_hash
+
+
+def import_people(
+    store: GalleryStore, path: Path, *, budget: int = 10, with_names: bool = True
+) -> list[Identity]:
+    """Add the people of a file to a gallery, all or none; return who they are there.
+
+    People without a name get a new pseudonym.
+
+    Args:
+        store: Where they go.
+        path: A file of `export_people`.
+        budget: Most exemplars to keep of each.
+        with_names: Whether people may have names here.
+
+    Raises:
+        GalleryError: Somebody has a name who may not; the file is damaged, is none of ours or was
+            made by another model; a name is taken; an enrolment has expired. Nothing was changed.
+    """
+    file, embeddings, silhouettes = _read(path)
+    model_hash = store.model_hash()
+    if file.model_hash != model_hash:
+        raise GalleryError(
+            f"{path}: made with model {file.model_hash[:12]}, {store.name} with "
+            f"{model_hash[:12]}, and distances between the two mean nothing; embed one of them "
+            f"again with `trackletgait gallery re-embed`"
+        )
+    names = [person.name for person in file.people if person.name is not None]
+    if names and not with_names:
+        raise GalleryError(
+            f"{path}: {len(names)} people in it have names, which are not switched on here "
+            f"(gallery.mode: named)"
+        )
+    exemplars = _exemplars(file, embeddings, silhouettes)
+    arrivals = [
+        Arrival(
+            name=person.name,
+            enrolment=_enrolment(person.enrolment),
+            enrolled_s=None if person.enrolment is None else person.enrolment.enrolled_s,
+            exemplars=tuple(next(exemplars) for _ in person.exemplars),
+        )
+        for person in file.people
+    ]
+    return store.receive(arrivals, budget=budget)
+
+
+def _silhouettes(kept: Kept) -> NDArray[np.uint8]:
+    return _NOTHING if kept.silhouettes is None else kept.silhouettes
+
+
+def _described(person: Person, kept: Sequence[Kept]) -> _Person:
+    known = person.enrolment
+    return _Person(
+        pseudonym=person.identity.pseudonym,
+        name=person.identity.name,
+        enrolment=None
+        if known is None
+        else _Enrolment(
+            basis=known.basis,
+            purpose=known.purpose,
+            by=known.by,
+            expires_s=known.expires_s,
+            enrolled_s=person.enrolled_s or person.created_s,
+        ),
+        exemplars=tuple(
+            _Exemplar(
+                tracklet_uid=each.tracklet_uid,
+                stream=each.stream,
+                track_id=each.track_id,
+                times_s=each.times_s,
+                quality=each.quality,
+                num_silhouettes=each.num_silhouettes,
+                view=each.view,
+                num_kept=len(_silhouettes(each)),
+            )
+            for each in kept
+        ),
+    )
+
+
+def _enrolment(given: _Enrolment | None) -> Enrolment | None:
+    if given is None:
+        return None
+    return Enrolment(given.basis, given.purpose, given.by, given.expires_s)
+
+
+def _read(path: Path) -> tuple[_File, NDArray[Any], NDArray[np.uint8]]:
+    """Return what a file holds, as far as its shapes and its text go."""
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise GalleryError(f"{path}: expected at most {_MOST_BYTES} bytes, got more")
+        with safe_open(path, framework="numpy") as tensors:
+            text = (tensors.metadata() or {}).get("trackletgait", "")
+            file = _File.model_validate_json(text)
+            arrays = [tensors.get_tensor(name) for name in ("embeddings", "silhouettes")]
+    except (OSError, SafetensorError, ValueError) as error:
+        reason = _first(error) if isinstance(error, ValidationError) else str(error)
+        raise GalleryError(
+            f"{path}: expected a file of `trackletgait gallery export`, it is none or damaged: "
+            f"{reason}"
+        ) from error
+    embeddings, silhouettes = arrays
+    each = [exemplar for person in file.people for exemplar in person.exemplars]
+    expected = [
+        (STORED, (len(each), *EMBEDDING_SHAPE)),
+        (np.dtype(np.uint8), (sum(exemplar.num_kept for exemplar in each), *SILHOUETTE_HW)),
+    ]
+    if (came := [(array.dtype, array.shape) for array in arrays]) != expected:
+        raise GalleryError(f"{path}: it is damaged: expected arrays of {expected}, got {came}")
+    return file, embeddings, silhouettes
+
+
+def _exemplars(
+    file: _File, embeddings: NDArray[Any], silhouettes: NDArray[np.uint8]
+) -> Iterator[Exemplar]:
+    described = [exemplar for person in file.people for exemplar in person.exemplars]
+    ends = np.cumsum([each.num_kept for each in described], dtype=np.int64)
+    for each, half, end in zip(described, embeddings, ends, strict=True):
+        embedding: Embedding = half.astype(np.float32)
+        if not np.isfinite(embedding).all():
+            raise GalleryError(f"{each.tracklet_uid}: expected finite numbers in the embedding")
+        yield Exemplar(
+            tracklet_uid=each.tracklet_uid,
+            stream=each.stream,
+            track_id=each.track_id,
+            times_s=each.times_s,
+            quality=each.quality,
+            num_silhouettes=each.num_silhouettes,
+            embedding=embedding,
+            view=each.view,
+            silhouettes=silhouettes[end - each.num_kept : end] if each.num_kept else None,
+        )
+
+
+def _first(error: ValidationError) -> str:
+    """Return the first complaint, without what a stranger wrote: it may be long."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part)[:40] for part in first["loc"]) or "metadata"
+    return f"{where}: {first['msg'][:200]}"

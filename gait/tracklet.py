@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,8 @@ class Tracklet:
         offset: Silhouettes of this walk in earlier tracklets, which this one continues; 0 begins a
             walk. Only an assembler that streams gives anything else: what is said of such a
             tracklet (its embedding) is said of the walk from its beginning.
+        origin_unix_s: When the stream's clock read 0, in seconds since 1970; the same for all
+            tracklets of a track. None for recordings.
     """
 
     stream: str
@@ -46,6 +48,7 @@ class Tracklet:
     companions: tuple[int, ...] = ()
     is_last: bool = False
     offset: int = 0
+    origin_unix_s: float | None = None
 
     def __post_init__(self) -> None:
         shape = self.silhouettes.shape
@@ -70,6 +73,26 @@ class Tracklet:
 
     def __len__(self) -> int:
         return len(self.silhouettes)
+
+    @property
+    def track(self) -> tuple[str, int]:
+        """Name of its track: the stream, and the id in it."""
+        return self.stream, self.track_id
+
+    def emptied(self) -> Tracklet:
+        """Return it without its silhouettes."""
+        # copies, since a slice would keep the whole array alive
+        return replace(
+            self,
+            silhouettes=self.silhouettes[:0].copy(),
+            frame_indices=self.frame_indices[:0].copy(),
+            times_s=self.times_s[:0].copy(),
+            quality=0.0,
+        )
+
+    def ending(self) -> Tracklet:
+        """Return the tracklet that says no more than that its track was last seen with it."""
+        return replace(self.emptied(), reasons=(), companions=(), is_last=True)
 
     @property
     def uid(self) -> str:

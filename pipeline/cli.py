@@ -23,7 +23,9 @@ from pipeline.commands.embed import embed
 from pipeline.commands.evaluate import evaluate, results
 from pipeline.commands.export import export
 from pipeline.commands.gallery import app as gallery
+from pipeline.commands.identify import identify
 from pipeline.commands.keys import keys
+from pipeline.commands.perceive import perceive
 from pipeline.commands.privacy import app as privacy
 from pipeline.commands.process import demo, process
 from pipeline.commands.purge import purge
@@ -44,6 +46,8 @@ app = typer.Typer(
 app.command()(process)
 app.command()(demo)
 app.command()(run)
+app.command()(perceive)
+app.command()(identify)
 app.command()(top)
 app.command()(embed)
 app.command()(train)

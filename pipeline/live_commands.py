@@ -9,11 +9,16 @@ from pipeline.errors import ConfigError
 from pipeline.live_cameras import CameraDesk
 from pipeline.live_status import RunStatus
 
+Verbs = dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any] | None]]
+
 
 class Commanded(Protocol):
     """A run that obeys."""
 
-    desk: CameraDesk
+    @property
+    def desk(self) -> CameraDesk | None:
+        """Where cameras come and go; None where there are none."""
+        ...
 
     def status(self) -> RunStatus:
         """Return what it does now."""
@@ -33,15 +38,9 @@ class Commands:
 
     def __init__(self, run: Commanded) -> None:
         self._run = run
-        desk = run.desk
-        self._verbs: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any] | None]] = {
+        self._verbs: Verbs = {
             "status": lambda request: run.status().model_dump(mode="json"),
-            "add": lambda request: desk.add(_name(request), _camera(request)),
-            "change": lambda request: desk.change(_name(request), _camera(request)),
-            "remove": lambda request: desk.remove(_name(request)),
-            "pause": lambda request: desk.pause(_name(request)),
-            "resume": lambda request: desk.resume(_name(request)),
-            "reload": lambda request: desk.reload(),
+            **({} if run.desk is None else _of_cameras(run.desk)),
             "stop": lambda request: run.stop(),
         }
 
@@ -56,6 +55,17 @@ class Commands:
             known = ", ".join(self._verbs)
             raise ConfigError(f"do: expected one of {known}, got {str(verb)[:64]!r}")
         return {"ok": True, **(self._verbs[verb](request) or {})}
+
+
+def _of_cameras(desk: CameraDesk) -> Verbs:
+    return {
+        "add": lambda request: desk.add(_name(request), _camera(request)),
+        "change": lambda request: desk.change(_name(request), _camera(request)),
+        "remove": lambda request: desk.remove(_name(request)),
+        "pause": lambda request: desk.pause(_name(request)),
+        "resume": lambda request: desk.resume(_name(request)),
+        "reload": lambda request: desk.reload(),
+    }
 
 
 def _name(request: Mapping[str, Any]) -> str:

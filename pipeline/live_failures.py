@@ -21,7 +21,7 @@ class Failures:
 
     Args:
         step: What fails, in words: "perception".
-        give_up: Called, once, with an error that says why the run must end.
+        give_up: Called with an error that says why the run must end.
         most_in_a_row: How often the same error may come with nothing going well in between.
             Higher bears longer trouble, at the price of a run that looks well and does nothing.
     """
@@ -35,7 +35,7 @@ class Failures:
     ) -> None:
         self.count = 0
         self.step = step
-        self._give_up = give_up
+        self.give_up = give_up
         self._most_in_a_row = most_in_a_row
         self._lock = threading.Lock()
         self._last: tuple[type[BaseException], str] | None = None
@@ -57,7 +57,7 @@ class Failures:
         words = f"{type(error).__name__}: {error}"
         self._log(kind, words)
         if self._in_a_row == self._most_in_a_row:
-            self._give_up(
+            self.give_up(
                 PipelineError(
                     f"{self.step} failed {self._in_a_row} times in a row at {kind[1]}; the last "
                     f"time with {words}"

@@ -1,68 +1,114 @@
-"""The second half of a live run: tracklets out of the queue, events about people out."""
+"""The second half of a live run: tracklets in, events about people out."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from pydantic import JsonValue
 
 from gait.tracklet import Tracklet
+from pipeline.errors import PipelineError
 from pipeline.identity import Identity
-from pipeline.latency import Latencies
-from pipeline.live_clocks import StreamClocks
 from pipeline.live_failures import Failures
-from pipeline.live_status import TO_SIGHTING
-from pipeline.overload import OverloadPolicy
 from pipeline.sinks.live import Event, sighting_event
-from pipeline.transport.superseding import SupersedingQueue
+from pipeline.transport.spool import Track
 from pipeline.values import Embedding, Frame, Match, Sighting
 from trackers.boxes import Mask, Tracks
 
+logger = logging.getLogger(__name__)
+
 _INTERRUPTED_S = 1.0
 """Seconds kept for what is left when nothing is embedded any more."""
+
+
+class TrackletSource(Protocol):
+    """Where tracklets come from: the queue of this process, or other machines."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more will come."""
+        ...
+
+    def get(self) -> list[Tracklet]:
+        """Wait for tracklets and return some; now and then none."""
+        ...
+
+    def close(self) -> None:
+        """Say that no more are wanted, and wake who waits."""
+        ...
+
+
+@dataclass(slots=True)
+class Told:
+    """What is known of a track that has not ended.
+
+    Attributes:
+        origin_unix_s: When its camera's clock read 0, in seconds since 1970.
+        identity: Who was told of; None when nobody was yet.
+        is_new: Whether it was told as somebody new.
+    """
+
+    origin_unix_s: float
+    identity: str | None = None
+    is_new: bool = False
 
 
 class LiveIdentity:
     """Identifies in a thread of its own; a `Witness` of its own work.
 
     Each track is told of as soon as somebody is recognised ("seen", again when the identity
-    changes) and when it has ended ("ended"), under one id.
+    changes) and when it has ended ("ended"), under one id. The same tracklets give events of the
+    same uids.
 
     Args:
         identity: Not used by anybody else meanwhile.
-        queue: Where tracklets come from; closing it ends the thread.
+        source: Where tracklets come from; closing it ends the thread.
         tell: Where events go; must not block.
-        clocks: Told of every track that has ended.
-        latencies: Where the time from capture to sighting is counted.
+        observe: Told of every tracklet that was identified, and the seconds since its last frame.
         failures: Told how each batch of tracklets went.
-        overload: Asked how long to rest after each.
+        rest_s: Asked, with the seconds a batch took, how long to rest after it.
+        written: Told which tracks have ended, once their events were told. Given where a source
+            keeps the tracklets of the others and brings them again in the next run, so that what
+            is left at the end stays as it is: embedding is not cut short, no track ends.
+        told: What earlier runs have told of such tracks.
     """
 
     def __init__(
         self,
         identity: Identity,
-        queue: SupersedingQueue,
+        source: TrackletSource,
         tell: Callable[[Event], None],
         *,
-        clocks: StreamClocks,
-        latencies: Latencies,
+        observe: Callable[[Tracklet, float], None],
         failures: Failures,
-        overload: OverloadPolicy,
+        rest_s: Callable[[float], float] = lambda worked_s: 0.0,
+        written: Callable[[Collection[Track]], None] | None = None,
+        told: Mapping[Track, Told] | None = None,
     ) -> None:
         self.num_sightings = 0
         self._identity = identity
-        self._queue = queue
+        self._source = source
         self._tell = tell
-        self._clocks = clocks
-        self._latencies = latencies
+        self._observe = observe
         self._failures = failures
-        self._overload = overload
+        self._rest_s = rest_s
+        self._written = written
         self._is_ending = threading.Event()
-        self._seen: dict[tuple[str, int], str] = {}  # identities told of tracks still open
+        self._told = dict(told or {})
         self._thread = threading.Thread(target=self._work, name="identity", daemon=True)
+
+    @property
+    def when_lost(self) -> str:
+        """What it means when `end` says that it is not over."""
+        fate = "are lost" if self._written is None else "come again in the next run"
+        return f"identity is still at work: its last tracklets {fate}"
 
     def start(self) -> None:
         """Begin to identify."""
@@ -75,14 +121,14 @@ class LiveIdentity:
 
     def end(self, within_s: float) -> bool:
         """Identify what waits, without embedding it when time runs out; say whether it is over."""
-        self._queue.close()
+        self._source.close()
         self._is_ending.set()
         if not self._thread.is_alive():
             return True
         self._thread.join(max(0.0, within_s - _INTERRUPTED_S))
-        if self._thread.is_alive():
+        if self._thread.is_alive() and self._written is None:
             self._identity.interrupt()
-            self._thread.join(min(within_s, _INTERRUPTED_S))
+        self._thread.join(min(within_s, _INTERRUPTED_S))
         return not self._thread.is_alive()
 
     def saw(self, frame: Frame, tracks: Tracks, masks: Sequence[Mask | None]) -> None:
@@ -94,23 +140,29 @@ class LiveIdentity:
         """Tell of somebody who has just been recognised and is still there."""
         if match is None or match.identity is None or tracklet.is_last:
             return
-        key = tracklet.stream, tracklet.track_id
-        if self._seen.get(key) == match.identity:
+        told = self._told[tracklet.track]
+        if told.identity == match.identity:
             return
-        self._seen[key] = match.identity
+        told.identity, told.is_new = match.identity, match.is_new
         self._tell_of(_first_sighting(tracklet, match), "seen")
 
     def _work(self) -> None:
-        while not self._queue.is_over:
-            if tracklets := self._queue.get():
-                began_s = time.monotonic()
-                self._identify(tracklets)
-                rest_s = self._overload.identity_rest_s(time.monotonic() - began_s)
-                self._is_ending.wait(rest_s)
-        for sighting in self._identity.finish():
-            self._end(sighting)
+        try:
+            while not self._source.is_over:
+                if tracklets := self._source.get():
+                    began_s = time.monotonic()
+                    self._identify(tracklets)
+                    self._is_ending.wait(self._rest_s(time.monotonic() - began_s))
+            if self._written is None:
+                self._end(self._identity.finish())
+        except BaseException as error:  # none is expected here: those of a batch are dealt with
+            logger.exception("identity ended")
+            words = f"identity ended: {type(error).__name__}: {error}"
+            self._failures.give_up(PipelineError(words))
 
     def _identify(self, tracklets: Sequence[Tracklet]) -> None:
+        for tracklet in tracklets:
+            self._told.setdefault(tracklet.track, Told(tracklet.origin_unix_s or 0.0))
         try:
             sightings = self._identity.identify(tracklets, self)
         except Exception as error:
@@ -118,45 +170,64 @@ class LiveIdentity:
             sightings = self._without_looking(tracklets)
         else:
             self._failures.worked()
-        for sighting in sightings:
-            self._end(sighting)
-        self._observe(tracklets)
+        self._count(tracklets)
+        self._end(sightings)
 
     def _without_looking(self, tracklets: Sequence[Tracklet]) -> list[Sighting]:
         """Return what can be said when the models have failed: tracks must end all the same."""
         try:
-            return self._identity.identify([_emptied(tracklet) for tracklet in tracklets], self)
+            return self._identity.identify([each.emptied() for each in tracklets], self)
         except Exception as error:
             self._failures.failed(error)
             return []
 
-    def _end(self, sighting: Sighting) -> None:
-        self._seen.pop((sighting.stream, sighting.track_id), None)
-        self._tell_of(sighting, "ended")
-        self._clocks.end(sighting.stream, sighting.track_id)
-        self.num_sightings += 1
+    def _end(self, sightings: Iterable[Sighting]) -> None:
+        ended = []
+        for sighting in sightings:
+            track = sighting.stream, sighting.track_id
+            self._tell_of(self._as_told(sighting), "ended")
+            self._told.pop(track, None)
+            self.num_sightings += 1
+            ended.append(track)
+        if ended and self._written is not None:
+            self._written(ended)
+
+    def _as_told(self, sighting: Sighting) -> Sighting:
+        """Return a sighting that still is of somebody new after a restart in between."""
+        told = self._told.get((sighting.stream, sighting.track_id))
+        if told is None or not told.is_new or told.identity != sighting.identity:
+            return sighting
+        return dataclasses.replace(sighting, is_new=True, distance=None)
 
     def _tell_of(self, sighting: Sighting, what: str) -> None:
-        def unix_s(time_s: float) -> float:
-            return round(self._clocks.unix_s(sighting.stream, sighting.track_id, time_s), 3)
-
-        start_unix_s = unix_s(sighting.start_s)
+        told = self._told.get((sighting.stream, sighting.track_id), _NOTHING)
+        start_unix_s = round(told.origin_unix_s + sighting.start_s, 3)
+        id_ = sighting_id(sighting.stream, sighting.track_id, start_unix_s)
         more: dict[str, JsonValue] = {
             "event": what,
-            "id": f"{sighting.stream}/{sighting.track_id}/{round(1000 * start_unix_s)}",
+            "id": id_,
             "camera": sighting.stream,
             "start_unix_s": start_unix_s,
-            "end_unix_s": unix_s(sighting.end_s),
+            "end_unix_s": round(told.origin_unix_s + sighting.end_s, 3),
         }
-        self._tell(sighting_event(sighting, time.time(), more))
+        event = sighting_event(sighting, time.time(), more)
+        evidence = sighting.tracklets[-1:] if what == "seen" else ()
+        uid = uuid.uuid5(uuid.NAMESPACE_OID, "\n".join([id_, what, *evidence])).hex
+        self._tell(dataclasses.replace(event, uid=uid))
 
-    def _observe(self, tracklets: Sequence[Tracklet]) -> None:
+    def _count(self, tracklets: Sequence[Tracklet]) -> None:
         now_s = time.time()
         for tracklet in tracklets:
-            if len(tracklet):
-                last_s = float(tracklet.times_s[-1])
-                captured_s = self._clocks.unix_s(tracklet.stream, tracklet.track_id, last_s)
-                self._latencies.observe(TO_SIGHTING, now_s - captured_s)
+            last_s = float(tracklet.times_s[-1]) if len(tracklet) else tracklet.seen_s[1]
+            self._observe(tracklet, now_s - self._told[tracklet.track].origin_unix_s - last_s)
+
+
+_NOTHING = Told(0.0)
+
+
+def sighting_id(stream: str, track_id: int, start_unix_s: float) -> str:
+    """Return what all events of one track have in common, and no other's."""
+    return f"{stream}/{track_id}/{round(1000 * start_unix_s)}"
 
 
 def _first_sighting(tracklet: Tracklet, match: Match) -> Sighting:
@@ -172,14 +243,4 @@ def _first_sighting(tracklet: Tracklet, match: Match) -> Sighting:
         num_silhouettes=len(tracklet),
         tracklets=(tracklet.uid,),
         reasons=tracklet.reasons,
-    )
-
-
-def _emptied(tracklet: Tracklet) -> Tracklet:
-    return dataclasses.replace(
-        tracklet,
-        silhouettes=tracklet.silhouettes[:0].copy(),
-        frame_indices=tracklet.frame_indices[:0].copy(),
-        times_s=tracklet.times_s[:0].copy(),
-        quality=0.0,
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from gait.closing import Closing
 from pipeline.latency import Latencies
 from pipeline.live_config import MetricsConfig
-from pipeline.live_status import CameraStatus
+from pipeline.live_status import CameraStatus, LinkStatus
 from pipeline.overload import OverloadPolicy
 from pipeline.sinks.live import Outlet
 from pipeline.sources.camera_state import CameraState, Change
@@ -23,14 +23,17 @@ class Instruments(Closing):
     Args:
         config: Where to serve it; None serves nothing.
         latencies: Of the stages.
+        has_cameras: Whether the run is ready only when a camera is live.
 
     Raises:
         OutputError: The port cannot be used.
     """
 
-    def __init__(self, config: MetricsConfig | None, latencies: Latencies) -> None:
+    def __init__(
+        self, config: MetricsConfig | None, latencies: Latencies, *, has_cameras: bool = True
+    ) -> None:
         self.metrics = LiveMetrics(latencies)
-        self.health = Health()
+        self.health = Health(has_cameras=has_cameras)
         self._cameras: frozenset[str] = frozenset()
         self.server = (
             MetricsServer(config.host, config.port, self.metrics.registry, self.health)
@@ -51,7 +54,6 @@ class Instruments(Closing):
         overload: OverloadPolicy,
     ) -> None:
         """Show what the cameras do now, and no more those that are gone."""
-        self.health.turned()
         strides = overload.strides
         for status in statuses:
             self.metrics.camera_counts(status.name, cameras[status.name].counts)
@@ -64,8 +66,13 @@ class Instruments(Closing):
         self._cameras = frozenset(cameras)
         self.metrics.overload(overload.level)
 
-    def show_rest(self, queue: SupersedingQueue, sinks: Sequence[Outlet]) -> None:
+    def show_rest(
+        self, queue: SupersedingQueue, sinks: Sequence[Outlet], link: LinkStatus | None
+    ) -> None:
         """Show what waits."""
+        self.health.turned()
+        if link is not None:
+            self.metrics.link(link)
         self.metrics.queue(queue.depth, queue.counts)
         for sink in sinks:
             self.metrics.sink(sink.name, sink.counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +23,8 @@ _KEEP = 10
 _JOURNAL_FULL_BYTES = 10_000_000
 _JOURNAL_KEEP = 2
 _CLOSING_S = 1.0
+_SIGHTINGS = "sightings.jsonl"
+_LOOK_S = 0.01  # between two looks at a file that takes milliseconds
 
 
 def live_folder(path: Path) -> ResultsFolder:
@@ -54,6 +57,7 @@ class Outputs(Closing):
         config: With further sinks.
         folder: For sightings.jsonl and events.jsonl, which rotate; None writes neither.
         sinks: More of them, by name.
+        has_sightings: Whether there are any.
 
     Raises:
         ConfigError: A sink can never work as configured.
@@ -65,12 +69,15 @@ class Outputs(Closing):
         config: LiveConfig,
         folder: ResultsFolder | None,
         sinks: Mapping[str, LiveSink],
+        *,
+        has_sightings: bool = True,
     ) -> None:
         self._runners: list[Outlet] = []
         self.witnesses: list[Witness] = []
         starts: list[Callable[[], Outlet]] = []
         if folder is not None:
-            starts += [lambda: _sightings(folder), lambda: _journal(folder)]
+            starts += [lambda: _sightings(folder)] if has_sightings else []
+            starts += [lambda: _journal(folder)]
         starts += [_starting(name, sink) for name, sink in sinks.items()]
         starts += [sink.start for sink in config.sinks]
         try:
@@ -92,6 +99,14 @@ class Outputs(Closing):
         """Pass an event to every sink; never blocks."""
         for runner in self._runners:
             runner.put(event)
+
+    def are_written(self, is_stopped: threading.Event) -> bool:
+        """Wait until sightings.jsonl has all that was put; False if stopped before that."""
+        files = [runner for runner in self._runners if runner.name == _SIGHTINGS]
+        while any(runner.counts.waiting for runner in files):
+            if is_stopped.wait(_LOOK_S):
+                return False
+        return True
 
     @property
     def runners(self) -> Sequence[Outlet]:
@@ -133,8 +148,8 @@ def _starting(name: str, sink: LiveSink) -> Callable[[], SinkRunner]:
 
 
 def _sightings(folder: ResultsFolder) -> SinkRunner:
-    sink = JsonlSink(folder.sightings, rotate_bytes=_FULL_BYTES, keep=_KEEP)
-    return SinkRunner(sink, "sightings.jsonl", kinds={"sighting"})
+    sink = JsonlSink(folder.sightings, rotate_bytes=_FULL_BYTES, keep=_KEEP, is_synced=True)
+    return SinkRunner(sink, _SIGHTINGS, kinds={"sighting"})
 
 
 def _journal(folder: ResultsFolder) -> SinkRunner:

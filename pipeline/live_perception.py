@@ -33,7 +33,7 @@ class LivePerception:
     Args:
         perception: With `runtime.ahead` 0.
         put: Where tracklets go; must not block.
-        clocks: Told of every frame and tracklet.
+        clocks: Told of every frame; stamps every tracklet.
         board: Told of every frame.
         failures: Told how each batch went.
         overload: Asked which frames to look at, told how old they were afterwards.
@@ -138,9 +138,7 @@ class LivePerception:
         """Nothing: this half recognises nobody."""
 
     def _send(self, tracklets: Iterable[Tracklet]) -> None:
-        complete = list(tracklets)
-        for tracklet in complete:
-            self._clocks.begin(tracklet)
+        complete = [self._clocks.stamped(tracklet) for tracklet in tracklets]
         if complete:
             self._put(complete)
 

@@ -24,7 +24,7 @@ class LiveRecord:
         folder: Where; None writes nothing.
         config: Of the run.
         command: The command line.
-        perception: Whose models are named.
+        perception: Whose models are named; None where another process perceives.
         identity: Likewise.
     """
 
@@ -33,8 +33,8 @@ class LiveRecord:
         folder: ResultsFolder | None,
         config: LiveConfig,
         command: Sequence[str],
-        perception: Perception,
-        identity: Identity,
+        perception: Perception | None,
+        identity: Identity | None,
     ) -> None:
         self._folder = folder
         self._config = config.shown()
@@ -58,7 +58,7 @@ class LiveRecord:
         """
         if self._folder is None:
             return
-        encoder = self._identity.encoder
+        encoder = None if self._identity is None else self._identity.encoder
         record = RunRecord(
             status=status,
             problem=problem,
@@ -68,18 +68,18 @@ class LiveRecord:
             config=self._config,
             versions=versions_used(),
             models=tuple(self._models()),
-            encoder=encoder.description,
-            encoder_is_trained=encoder.is_trained,
+            encoder="another process's" if encoder is None else encoder.description,
+            encoder_is_trained=encoder is None or encoder.is_trained,
             stages=tuple(_speed(name, spent) for name, spent in (stages or {}).items()),
         )
         write_run(self._folder, record)
 
     def _models(self) -> Iterator[ModelFile]:
         stages: Mapping[str, object] = {
-            "detector": self._perception.detector,
-            "appearance": self._perception.appearance,
-            "segmenter": self._perception.segmenter,
-            "encoder": self._identity.encoder,
+            "detector": getattr(self._perception, "detector", None),
+            "appearance": getattr(self._perception, "appearance", None),
+            "segmenter": getattr(self._perception, "segmenter", None),
+            "encoder": getattr(self._identity, "encoder", None),
         }
         for role, stage in stages.items():
             if stage is not None:

@@ -1,8 +1,11 @@
-"""Many cameras, live: what `trackletgait run` runs.
+"""Many cameras, live: what `trackletgait run`, `perceive` and `identify` run.
 
-    cameras -> perception (a thread) -> queue -> identity (a thread) -> sinks (a thread each)
+    run       cameras -> perception -> queue -> identity -> sinks
+    perceive  cameras -> perception -> queue -> sending -> spool (disk) == link ==>
+    identify  == link ==> receiving -> kept (disk) -> identity -> sinks
 
-Nothing that is slow or broken on the right holds up what is on its left.
+Perception, identity, sending and every sink have a thread each. Nothing that is slow or broken on
+the right holds up what is on its left.
 """
 
 from __future__ import annotations
@@ -10,37 +13,36 @@ from __future__ import annotations
 import logging
 import os
 import queue
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-
-from pydantic import JsonValue
+from typing import Any
 
 from gait.closing import Closing
-from pipeline.config import PipelineConfig
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import ConfigError, OutputError, PipelineError
 from pipeline.identity import Identity
 from pipeline.latency import Latencies
 from pipeline.live_cameras import CameraDesk
-from pipeline.live_clocks import StreamClocks
 from pipeline.live_commands import Commands
 from pipeline.live_config import LiveConfig
 from pipeline.live_control import ControlSocket
 from pipeline.live_failures import Failures
-from pipeline.live_identity import LiveIdentity
+from pipeline.live_identity import LiveIdentity, TrackletSource
 from pipeline.live_instruments import Instruments
+from pipeline.live_links import ListenAt, SendTo
 from pipeline.live_outputs import Outputs, live_folder
-from pipeline.live_perception import LivePerception
+from pipeline.live_perceiving import Perceiving
+from pipeline.live_receiving import LiveReceiving
 from pipeline.live_record import LiveRecord
-from pipeline.live_status import Board, RunStatus, known
-from pipeline.overload import Level, OverloadPolicy, Step
+from pipeline.live_sending import LiveSending
+from pipeline.live_status import LinkStatus, RunStatus, known
+from pipeline.live_streams import StreamBoard
+from pipeline.overload import Level
 from pipeline.perception import Perception
 from pipeline.sinks.folder import ResultsFolder
-from pipeline.sinks.live import Event, LiveSink, camera_event
-from pipeline.sources.camera_state import CameraState, Change
-from pipeline.sources.cameras import Cameras
+from pipeline.sinks.live import Event, LiveSink
+from pipeline.stages.encode_streaming import streams
 from pipeline.telemetry import Telemetry
 from pipeline.transport.superseding import SupersedingQueue
 from pipeline.version import __version__
@@ -49,27 +51,32 @@ logger = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _ENDING_S = 4.6  # of the 5 s that whoever stops the run must wait
-_BATCH_S, _IDENTITY_S, _SINKS_S = 1.2, 2.0, 2.0  # at most, and of what is left
-
-_TROUBLE = (CameraState.STALLED, CameraState.BACKING_OFF, CameraState.FAILED_CONFIG)
+_BATCH_S, _TAKING_S, _LINK_S, _SINKS_S = 1.2, 2.0, 0.5, 2.0  # at most, and of what is left
 
 
 class LiveRun(Closing):
-    """One run over live cameras, until it is stopped.
+    """One run over live cameras, or one half of it, until it is stopped.
 
         with LiveRun(load_live_config(path), out=Path("live")) as run:
             run.run()               # another thread, or a signal, calls run.stop()
 
     Args:
         config: Cameras, models, where events go.
-        out: Folder for sightings.jsonl, events.jsonl, run.json and the control socket; None
-            writes nothing.
+        out: Folder for sightings.jsonl, events.jsonl, run.json, the control socket and what a link
+            keeps on disk; None writes nothing.
         reread: Reads the configuration again when the run is told to; None where there is no file.
         command: The command line, for run.json.
         sinks: Further places events go to, by name; closed with the run.
+        link: Where the other half is: `SendTo` only perceives, `ListenAt` only identifies, and
+            both want a folder; None does both.
+
+    Attributes:
+        identity: Of the identifying half; None in one that perceives.
+        perceiving: The perceiving half; None in one that identifies.
 
     Raises:
         ConfigError: The configuration cannot be used.
+        LinkError: The link cannot be opened.
         ModelError: A model cannot be loaded.
         OutputError: A file, folder or port cannot be used.
     """
@@ -82,6 +89,7 @@ class LiveRun(Closing):
         reread: Callable[[], LiveConfig] | None = None,
         command: Sequence[str] = (),
         sinks: Mapping[str, LiveSink] | None = None,
+        link: SendTo | ListenAt | None = None,
     ) -> None:
         self.config = config
         self._began_s = time.monotonic()
@@ -89,12 +97,15 @@ class LiveRun(Closing):
         self._problem: PipelineError | None = None
         with ExitStack() as opened:
             folder = None if out is None else live_folder(out)
-            self.outputs = opened.enter_context(Outputs(config, folder, sinks or {}))
+            has_sightings = not isinstance(link, SendTo)
+            outputs = Outputs(config, folder, sinks or {}, has_sightings=has_sightings)
+            self.outputs = opened.enter_context(outputs)
             self.latencies = Latencies()
-            self.instruments = Instruments(config.metrics, self.latencies)
+            self.telemetry = Telemetry()
+            has_cameras = not isinstance(link, ListenAt)
+            self.instruments = Instruments(config.metrics, self.latencies, has_cameras=has_cameras)
             opened.callback(self.instruments.close)
-            self._load(config, opened)
-            self.desk = CameraDesk(self.cameras, config, reread)
+            self._join(link, folder, reread, opened)
             self._control = self._open_control(config, folder, opened)
             self._record = LiveRecord(folder, config, command, self.perception, self.identity)
             self._opened = opened.pop_all()
@@ -106,10 +117,10 @@ class LiveRun(Closing):
             PipelineError: A step failed the same way again and again.
         """
         self._record.write("running")
-        self._naming.start()
-        self._perceiving.start()
+        self.taking.start()
+        if self.perceiving is not None:
+            self.perceiving.start()
         self.instruments.health.models_loaded()
-        self.desk.begin()
         while (wish := self._next_wish()) != "stop":
             if wish == "reload":
                 self._reload()
@@ -141,6 +152,16 @@ class LiveRun(Closing):
         if self._control is not None:
             self._control.path.unlink(missing_ok=True)
 
+    @property
+    def perception(self) -> Perception | None:
+        """The models of the perceiving half."""
+        return None if self.perceiving is None else self.perceiving.perception
+
+    @property
+    def desk(self) -> CameraDesk | None:
+        """Where cameras come and go."""
+        return None if self.perceiving is None else self.perceiving.desk
+
     def status(self) -> RunStatus:
         """Return what the run does now."""
         counts = self.queue.counts
@@ -148,12 +169,14 @@ class LiveRun(Closing):
             version=__version__,
             pid=os.getpid(),
             uptime_s=round(time.monotonic() - self._began_s, 1),
-            cameras=self.board.rows(self.cameras.by_name),
+            cameras=[] if self.perceiving is None else self.perceiving.rows(),
+            streams=[] if self.receiving is None else self.streams.rows(),
+            link=self._link_status(),
             sinks=self.outputs.statuses(),
-            overload=self.overload.level.value,
+            overload=(self.perceiving.overload.level if self.perceiving else Level.CALM).value,
             queue=self.queue.depth,
             queue_lost=counts.superseded + counts.dropped,
-            sightings=self._naming.num_sightings,
+            sightings=self.taking.num_sightings if isinstance(self.taking, LiveIdentity) else 0,
             failures={failures.step: failures.count for failures in self._failures},
             latency_s={
                 stage: [known(seconds) for seconds in self.latencies.percentiles(stage)]
@@ -161,80 +184,90 @@ class LiveRun(Closing):
             },
         )
 
-    # What the threads tell.
-
-    def changed(self, change: Change) -> None:
-        """A camera is in another state."""
-        self.board.changed(change)
-        self.instruments.changed(change)
-        self.outputs.put(camera_event(change, time.time()))
-        level = logging.WARNING if change.state in _TROUBLE else logging.INFO
-        logger.log(level, "camera %s: %s", change.camera, _words(change))
-
-    def reached(self, level: Level, before: Level, reason: str) -> None:
-        """Something gives way, or comes back."""
-        logger.warning("overload: %s, was %s: %s", level.value, before.value, reason)
-        content: dict[str, JsonValue] = {"level": level.value, "before": before.value}
-        self.outputs.put(Event("overload", time.time(), {**content, "reason": reason}))
-
-    def stepped(self, step: Step) -> None:
-        """A camera is looked at less often, or more often again."""
-        logger.info(
-            "overload: camera %s: every %d. frame, was every %d.: %s",
-            *(step.camera, step.to_stride, step.from_stride, step.reason),
-        )
-        content: dict[str, JsonValue] = {"camera": step.camera, "stride": step.to_stride}
-        more: dict[str, JsonValue] = {"before": step.from_stride, "reason": step.reason}
-        self.outputs.put(Event("overload", time.time(), {**content, **more}))
-
-    def _tell(self, event: Event) -> None:
-        if event.content.get("event") == "ended":
-            self.instruments.metrics.sighting(str(event.content["camera"]))
-        self.outputs.put(event)
-
     # Its parts.
 
-    def _load(self, config: LiveConfig, opened: ExitStack) -> None:
-        """Load the models and join the halves."""
-        self.telemetry = Telemetry()
-        self.identity = Identity(config.pipeline, self.telemetry)
-        try:
-            self.perception = Perception(
-                _one_after_another(config.pipeline),
-                self.telemetry,
-                is_streaming=self.identity.is_streaming,
-            )
-        except BaseException:
-            self.identity.close()
-            raise
-        self.board = Board(self.latencies)
-        self.overload = OverloadPolicy(config.overload, self)
+    def _join(
+        self,
+        link: SendTo | ListenAt | None,
+        folder: ResultsFolder | None,
+        reread: Callable[[], LiveConfig] | None,
+        opened: ExitStack,
+    ) -> None:
+        """Load the models and join what runs here, as drawn at the top of this file."""
+        self.identity: Identity | None = None
+        self.perceiving: Perceiving | None = None
+        self.receiving: LiveReceiving | None = None
+        self.sending: LiveSending | None = None
+        self.taking: LiveIdentity | LiveSending  # whoever takes the tracklets
         self.queue = SupersedingQueue()
-        self.cameras = Cameras(self, config.batching)
-        clocks = StreamClocks()
-        self._failures = Failures("perception", self.stop), Failures("identity", self.stop)
-        self._seeing = LivePerception(
-            self.perception,
-            self.queue.put,
-            clocks=clocks,
-            board=self.board,
-            failures=self._failures[0],
-            overload=self.overload,
-            is_present=lambda name: name in self.cameras.by_name,
-            witnesses=self.outputs.witnesses,
-        )
-        self._naming = LiveIdentity(
-            self.identity,
+        self.streams = StreamBoard(self.latencies)
+        self._failures: list[Failures] = []
+        if isinstance(link, SendTo):
+            self.sending = LiveSending(
+                self.queue, opened.enter_context(link.open(_wanted(folder))), self._failing("link")
+            )
+            self.taking = self.sending
+            walks_grow = streams(self.config.pipeline.encoder, self.config.pipeline.assembler)
+            self._perceive(reread, opened, is_streaming=walks_grow)
+        elif isinstance(link, ListenAt):
+            identity = self._load_identity(opened)
+            self.receiving = LiveReceiving(
+                opened.enter_context(link.open(_wanted(folder))), self.outputs.are_written
+            )
+            told = self.receiving.told_before(_wanted(folder).sightings)
+            self.taking = self._identify(
+                identity, self.receiving, written=self.receiving.written, told=told
+            )
+        else:
+            identity = self._load_identity(opened)
+            overload = self._perceive(reread, opened, is_streaming=identity.is_streaming).overload
+            self.taking = self._identify(identity, self.queue, rest_s=overload.identity_rest_s)
+
+    def _perceive(
+        self,
+        reread: Callable[[], LiveConfig] | None,
+        opened: ExitStack,
+        *,
+        is_streaming: bool,
+    ) -> Perceiving:
+        failures = self._failing("perception")
+        self.perceiving = Perceiving(
+            self.config,
+            reread,
             self.queue,
-            self._tell,
-            clocks=clocks,
+            is_streaming=is_streaming,
+            tell=self.outputs.put,
+            witnesses=self.outputs.witnesses,
+            instruments=self.instruments,
             latencies=self.latencies,
-            failures=self._failures[1],
-            overload=self.overload,
+            telemetry=self.telemetry,
+            failures=failures,
         )
-        self._perceiving = threading.Thread(target=self._perceive, name="perception", daemon=True)
-        opened.callback(self._give_back_models)
-        opened.enter_context(self.cameras)
+        return opened.enter_context(self.perceiving)
+
+    def _load_identity(self, opened: ExitStack) -> Identity:
+        self.identity = identity = Identity(self.config.pipeline, self.telemetry)
+
+        def give_back() -> None:  # but not to a thread that hangs and still uses it
+            if not self.taking.is_alive:
+                identity.close()
+
+        opened.callback(give_back)
+        return identity
+
+    def _identify(self, identity: Identity, source: TrackletSource, **more: Any) -> LiveIdentity:
+        return LiveIdentity(
+            identity,
+            source,
+            self._tell,
+            observe=self.streams.identified,
+            failures=self._failing("identity"),
+            **more,
+        )
+
+    def _failing(self, step: str) -> Failures:
+        self._failures.append(Failures(step, self.stop))
+        return self._failures[-1]
 
     def _open_control(
         self, config: LiveConfig, folder: ResultsFolder | None, opened: ExitStack
@@ -248,13 +281,11 @@ class LiveRun(Closing):
             path = folder.path / path
         return opened.enter_context(ControlSocket(path, Commands(self)))
 
-    def _perceive(self) -> None:
-        try:
-            for batch in self.cameras.batches():
-                self._seeing.take(batch)
-        except BaseException as error:  # none is expected here: those of a batch are dealt with
-            logger.exception("perception ended")
-            self.stop(PipelineError(f"perception ended: {type(error).__name__}: {error}"))
+    def _tell(self, event: Event) -> None:
+        if event.content.get("event") == "ended":
+            camera = str(event.content["camera"])
+            self.instruments.metrics.sighting(camera if camera in self.streams else "others")
+        self.outputs.put(event)
 
     # Its life.
 
@@ -266,17 +297,21 @@ class LiveRun(Closing):
 
     def _tick(self) -> None:
         """Once a second: count, show, and end the tracks of cameras that give no frames."""
-        cameras = self.cameras.by_name
-        self.overload.tracklets_wait(self.queue.age_s)
-        self.board.tick(cameras)
-        for name, camera in cameras.items():
-            if self.board.silent_for_s(camera) > self.config.end_after_s:
-                self._seeing.end_tracks(name)
-        self.instruments.show_cameras(cameras, self.board.rows(cameras), self.overload)
-        self.instruments.show_rest(self.queue, self.outputs.runners)
+        link = self._link_status()
+        if self.perceiving is not None:
+            self.perceiving.tick(max(self.queue.age_s, link.waiting_s if link else 0.0))
+        self.instruments.show_rest(self.queue, self.outputs.runners, link)
+
+    def _link_status(self) -> LinkStatus | None:
+        end = self.sending or self.receiving
+        return None if end is None else end.status()
 
     def _reload(self) -> None:
         try:
+            if self.desk is None:
+                raise ConfigError(
+                    "this half has no cameras; restart it to change its configuration"
+                )
             self.desk.reload()
         except ConfigError as error:
             logger.error("reload: nothing has changed: %s", error)
@@ -285,34 +320,18 @@ class LiveRun(Closing):
         """Write what is left; what hangs is left to end with the process."""
         logger.info("ending: writing what is left")
         deadline_s = time.monotonic() + _ENDING_S
-        closing = threading.Thread(target=self.cameras.close, name="closing", daemon=True)
-        closing.start()
-        self._perceiving.join(_BATCH_S)
-        if self._perceiving.is_alive():
-            logger.warning("perception is still at work: its last batch is lost")
-        else:
-            self._seeing.finish()
-        if not self._naming.end(_IDENTITY_S):
-            logger.warning("identity is still at work: its last tracklets are lost")
+        if self.perceiving is not None:
+            self.perceiving.end(_BATCH_S)
+        if not self.taking.end(_TAKING_S):
+            logger.warning(self.taking.when_lost)
+        if self.sending is not None:
+            self.sending.close(_LINK_S)
         self.outputs.close(min(_SINKS_S, deadline_s - time.monotonic()))
-        closing.join(max(0.0, deadline_s - time.monotonic()))
-
-    def _give_back_models(self) -> None:
-        """Close the models, but none that a thread which hangs still uses: that would crash."""
-        with ExitStack() as each:
-            if not self._naming.is_alive:
-                each.callback(self.identity.close)
-            if not self._perceiving.is_alive():
-                each.callback(self.perception.close)
+        if self.perceiving is not None:
+            self.perceiving.join(max(0.0, deadline_s - time.monotonic()))
 
 
-def _one_after_another(config: PipelineConfig) -> PipelineConfig:
-    """Return the configuration without steps that run ahead: what waits there would grow old."""
-    runtime = config.runtime.model_copy(update={"ahead": 0})
-    return config.model_copy(update={"runtime": runtime})
-
-
-def _words(change: Change) -> str:
-    reason = "" if change.reason is None else f": {change.reason}"
-    retry = "" if change.retry_in_s is None else f"; next attempt in {change.retry_in_s:.1f} s"
-    return f"{change.state.value}{reason}{retry}"
+def _wanted(folder: ResultsFolder | None) -> ResultsFolder:
+    if folder is None:
+        raise OutputError("a link wants a folder for what it keeps on disk; give one with --out")
+    return folder

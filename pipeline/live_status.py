@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pydantic import Field
+
 from gait.strict import StrictModel
 from pipeline.latency import Latencies
 from pipeline.sources.camera import CameraCounts
@@ -84,6 +86,50 @@ class SinkStatus(StrictModel):
     error: str | None = None
 
 
+class LinkStatus(StrictModel):
+    """The link to another machine now.
+
+    Attributes:
+        endpoint: Where it goes, or where we listen.
+        is_connected: Whether the other side is there; None where we listen.
+        waiting: Tracklets in the spool.
+        waiting_s: Age of the oldest of them, in seconds.
+        fill: How full the spool is, 0..1.
+        counts: What became of tracklets, as the link counts them.
+        problem: Why it does not work; None when it does.
+    """
+
+    endpoint: str
+    is_connected: bool | None = None
+    waiting: int = 0
+    waiting_s: float = 0.0
+    fill: float = 0.0
+    counts: dict[str, int] = Field(default_factory=dict)
+    problem: str | None = None
+
+
+class StreamStatus(StrictModel):
+    """A camera of another machine, as identity knows it now.
+
+    Attributes:
+        name: The sender's name, a slash, the camera's.
+        heard_s: Seconds since the last tracklet.
+        tracklets: How many have come.
+        people: Whose tracks have not ended.
+        sightings: How many tracks have ended.
+        latency_p50_s: From capture to sighting, over the last minute; None of nothing.
+        latency_p95_s: The same of 95 in a hundred.
+    """
+
+    name: str
+    heard_s: float
+    tracklets: int
+    people: int
+    sightings: int
+    latency_p50_s: float | None = None
+    latency_p95_s: float | None = None
+
+
 class RunStatus(StrictModel):
     """A live run now.
 
@@ -91,7 +137,9 @@ class RunStatus(StrictModel):
         version: Of trackletgait.
         pid: Of the process.
         uptime_s: Seconds since the run began.
-        cameras: In the order they were added.
+        cameras: In the order they were added; of `identify` none.
+        streams: The cameras of other machines, where those send.
+        link: To another machine; None without one.
         sinks: Where events go.
         overload: What gives way, as `Level` names it.
         queue: Tracklets that wait to be identified.
@@ -105,6 +153,8 @@ class RunStatus(StrictModel):
     pid: int
     uptime_s: float
     cameras: list[CameraStatus]
+    streams: list[StreamStatus] = Field(default_factory=list)
+    link: LinkStatus | None = None
     sinks: list[SinkStatus]
     overload: str
     queue: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +16,12 @@ from rich.table import Table
 from pipeline.errors import LinkError
 
 if TYPE_CHECKING:
-    from pipeline.live_status import CameraStatus, RunStatus
+    from pipeline.live_status import CameraStatus, LinkStatus, RunStatus, StreamStatus
 
 _COLOURS = {"live": "green", "connecting": "yellow", "paused": "dim"}
 _COLUMNS = ("camera", "state", "in", "done", "dropped", "age", "people", "p50", "p95", "")
+_STREAM_COLUMNS = ("camera", "heard", "tracklets", "people", "sightings", "p50", "p95")
+_LEFT = ("camera", "state", "")
 _MOST_FAILURES = 5  # in a row: a run that ends or restarts is waited for that long
 
 
@@ -30,7 +33,10 @@ def top(
     json_: Annotated[bool, typer.Option("--json", help="As JSON, a line each time.")] = False,
     interval: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.1)] = 1.0,
 ) -> None:
-    """Show the cameras of a run: state, frames a second, age, people, latency; Ctrl-C ends it."""
+    """Show the cameras of a run: state, frames a second, age, people, latency; Ctrl-C ends it.
+
+    Works on the folders of `run`, `perceive` and `identify`.
+    """
     path = socket / "control.sock" if socket.is_dir() else socket
     if once or json_:
         _print_each(path, is_json=json_, is_once=once, interval_s=interval)
@@ -79,20 +85,54 @@ def _asked(path: Path) -> RunStatus:
 
 def table(status: RunStatus) -> RenderableType:
     """Return the run as a table: a row a camera, and a line for all of them."""
-    rows = Table(box=None, pad_edge=False)
-    for column in _COLUMNS:
-        rows.add_column(column, justify="left" if column in ("camera", "state", "") else "right")
-    for camera in status.cameras:
-        rows.add_row(*_cells(camera))
+    tables = []
+    if status.streams or (not status.cameras and status.link is not None):
+        tables.append(_rows(_STREAM_COLUMNS, [_stream_cells(each) for each in status.streams]))
+    else:
+        tables.append(_rows(_COLUMNS, [_cells(each) for each in status.cameras]))
     lost = f", {status.queue_lost} lost" if status.queue_lost else ""
     failing = [f"{sink.name}: {sink.error}" for sink in status.sinks if sink.error]
     failures = [f"{step} failed {n} times" for step, n in status.failures.items() if n]
     words = [
+        *([] if status.link is None else [_link_words(status.link)]),
         f"up {_duration(status.uptime_s)}, {status.sightings} sightings, {status.queue} tracklets "
         f"wait{lost}, {status.overload}",
         *(f"[red]{escape(each)}[/]" for each in (*failing, *failures)),
     ]
-    return Group(rows, *words)
+    return Group(*tables, *words)
+
+
+def _rows(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
+    rows = Table(box=None, pad_edge=False)
+    for column in columns:
+        rows.add_column(column, justify="left" if column in _LEFT else "right")
+    for each in cells:
+        rows.add_row(*each)
+    return rows
+
+
+def _link_words(link: LinkStatus) -> str:
+    problem = f" [red]{escape(link.problem)}[/]" if link.problem else ""
+    counts = ", ".join(f"{count} {escape(what)}" for what, count in link.counts.items() if count)
+    if link.is_connected is None:
+        return f"listens at {escape(link.endpoint)}: {counts or 'nothing came yet'}{problem}"
+    state = "[green]connected[/]" if link.is_connected else "[red]not connected[/]"
+    waits = f"{link.waiting} wait"
+    if link.waiting:
+        waits += f", the oldest for {_duration(link.waiting_s)}, spool {link.fill:.0%} full"
+    return f"link {escape(link.endpoint)} {state}: {waits}; {counts or 'nothing sent yet'}{problem}"
+
+
+def _stream_cells(stream: StreamStatus) -> list[str]:
+    return [
+        escape(stream.name),
+        _duration(stream.heard_s),
+        str(stream.tracklets),
+        str(stream.people),
+        str(stream.sightings),
+        _milliseconds(stream.latency_p50_s),
+        _milliseconds(stream.latency_p95_s),
+    ]
 
 
 def _cells(camera: CameraStatus) -> list[str]:

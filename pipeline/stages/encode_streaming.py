@@ -21,6 +21,18 @@ logger = logging.getLogger(__name__)
 _MB = 1_000_000
 
 
+def streams(config: EncoderConfig, assembler: AssemblerConfig) -> bool:
+    """Return whether `build_encoder` gives the streaming one, for whoever leaves that to others.
+
+    Raises:
+        CheckpointError: The weights cannot be used.
+        ModelError: A bundled file is missing or damaged.
+    """
+    if not assembler.streams(tail_frames=0):  # whatever the network
+        return False
+    return assembler.mode == "streaming" or assembler.streams(_tail(_plain(config), config))
+
+
 def build_encoder(config: EncoderConfig, assembler: AssemblerConfig) -> Encoder | StreamingEncoder:
     """Return the encoder for an assembler: the streaming one exactly if it shall stream.
 
@@ -32,11 +44,8 @@ def build_encoder(config: EncoderConfig, assembler: AssemblerConfig) -> Encoder 
     """
     if not assembler.streams(tail_frames=0):  # whatever the network
         return config.build()
-    from gait.model.folded import fold
-    from gait.streaming_state import tail_frames
-
     plain = _plain(config)
-    tail = tail_frames(fold(plain.network)) if config.streaming.tail else 0.0
+    tail = _tail(plain, config)
     if not assembler.streams(tail):
         return config.build()
     logger.info(
@@ -44,6 +53,14 @@ def build_encoder(config: EncoderConfig, assembler: AssemblerConfig) -> Encoder 
         assembler.window, assembler.stride, tail,
     )  # fmt: skip
     return _streaming(plain, config)
+
+
+def _tail(plain: Encoder, config: EncoderConfig) -> float:
+    """Return what the tail of one embedding costs, in silhouettes."""
+    from gait.model.folded import fold
+    from gait.streaming_state import tail_frames
+
+    return tail_frames(fold(plain.network)) if config.streaming.tail else 0.0
 
 
 def _plain(config: EncoderConfig) -> Encoder:

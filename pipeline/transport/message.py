@@ -19,15 +19,19 @@ from gait.tracklet import SILHOUETTE_HW, Tracklet
 from pipeline.errors import LinkError
 
 SCHEMA = "trackletgait.tracklet"
-VERSION = 1
+VERSION = 2
+"""2 added `origin_unix_s`; a message of version 1 is read as one without."""
 LIMIT_BYTES = 8_000_000  # 2,800 silhouettes; the longest walk the encoder takes has 720
 NUM_FRAMES = 4
 
 _MOST_HEADER_BYTES = 262_144
 _BYTES_EACH = SILHOUETTE_HW[0] * SILHOUETTE_HW[1]
 _MOST_INT = 2**63 - 1
+LONGEST_NAME = 200
 
 Count = Annotated[int, Field(ge=0, le=_MOST_INT)]
+Seconds = Annotated[float, Field(ge=-1e11, le=1e11)]
+"""A thousand years and more each way: what calendars can still hold."""
 Packing = Literal["raw", "zlib"]
 
 
@@ -78,21 +82,22 @@ class _Buffers(WireModel):
 
 
 class _Fields(WireModel):
-    stream: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
+    stream: str = Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^[^\x00-\x1f\x7f]+$")
     track_id: Count
-    seen_s: tuple[float, float]
+    seen_s: tuple[Seconds, Seconds]
     quality: float
     reasons: tuple[tuple[Annotated[str, Field(max_length=64)], Count], ...] = Field(max_length=100)
     companions: tuple[Count, ...] = Field(max_length=10_000)
     is_last: bool
     offset: Count
+    origin_unix_s: Seconds | None = None
 
 
 class _Header(WireModel):
     schema_name: Literal["trackletgait.tracklet"] = Field(
         default="trackletgait.tracklet", alias="schema"
     )
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     tracklet: _Fields
     buffers: _Buffers
 
@@ -139,7 +144,7 @@ def decode(frames: Sequence[bytes], *, limit_bytes: int = LIMIT_BYTES) -> Trackl
             the price of the memory that one message may cost.
 
     Raises:
-        VersionError: The header is of another version.
+        VersionError: The header is of a newer version.
         MessageError: Anything else that is not as it should be; says what was expected.
     """
     if len(frames) != NUM_FRAMES:
@@ -170,7 +175,7 @@ def read_json(model: type[M], text: bytes, schema: str, version: int) -> M:
     """Return a JSON text as `model`, once its schema and version are known to be ours.
 
     Raises:
-        VersionError: Another version.
+        VersionError: A newer version.
         MessageError: Too long, another schema, or not as the model says.
     """
     if len(text) > _MOST_HEADER_BYTES:
@@ -179,9 +184,9 @@ def read_json(model: type[M], text: bytes, schema: str, version: int) -> M:
         kind = _Kind.model_validate_json(text)
         if kind.schema_name != schema:
             raise MessageError(f"expected schema {schema!r}, got {kind.schema_name!r}")
-        if kind.version != version:
+        if not 1 <= kind.version <= version:
             raise VersionError(
-                f"expected version {version} of {schema}, got {kind.version}: "
+                f"expected version {version} of {schema} or an older one, got {kind.version}: "
                 "run the same version of trackletgait on both sides"
             )
         return model.model_validate_json(text)

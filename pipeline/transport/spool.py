@@ -7,7 +7,7 @@ import struct
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,14 +20,30 @@ _SPOOL_TABLES = """
         id TEXT NOT NULL, next_track_id INTEGER NOT NULL, num_dropped INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS waiting (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, size INTEGER NOT NULL, frames BLOB NOT NULL);
+    CREATE TABLE IF NOT EXISTS wills (
+        stream TEXT NOT NULL, track_id INTEGER NOT NULL, frames BLOB NOT NULL,
+        PRIMARY KEY (stream, track_id)) WITHOUT ROWID;
 """
 _MARK_TABLES = """
     CREATE TABLE IF NOT EXISTS marks (
         sender TEXT NOT NULL, spool TEXT NOT NULL, seq INTEGER NOT NULL, at_unix_s REAL NOT NULL,
         PRIMARY KEY (sender, spool)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS kept (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        stream TEXT NOT NULL, track_id INTEGER NOT NULL, frames BLOB NOT NULL);
+    CREATE INDEX IF NOT EXISTS kept_tracks ON kept (stream, track_id, number);
+"""
+_MOST_KEPT = 20  # messages of one track: somebody may stand in view for a day
+_TRIM = f"""
+    DELETE FROM kept WHERE (stream, track_id) = (?, ?) AND number <= (
+        SELECT number FROM kept WHERE (stream, track_id) = (?, ?)
+        ORDER BY number DESC LIMIT 1 OFFSET {_MOST_KEPT})
 """
 _REMEMBERED_S = 400 * 86400.0  # a spool that was silent for longer is taken for lost
 _MOST_JOURNAL_BYTES = 16_000_000
+
+Track = tuple[str, int]
+"""A stream and the id of a track in it."""
 
 
 class Spool(Closing):
@@ -42,6 +58,9 @@ class Spool(Closing):
     has a number that is higher than any before it, also in earlier runs, so spool and number
     together name a message uniquely. Never copy a spool to another machine: its `id` would no
     longer be unique. Any thread may use it; two processes may not.
+
+    It also holds a will for every track that has not ended: the message that says so. Those of a
+    process that was killed wait to be sent as soon as the next one opens the spool.
 
     Args:
         path: The SQLite file, made if missing.
@@ -76,6 +95,10 @@ class Spool(Closing):
         with self._database.transaction() as sql:
             if sql.execute("SELECT COUNT(*) FROM about").fetchone() == (0,):
                 sql.execute("INSERT INTO about VALUES (?, 0, 0)", (uuid.uuid4().hex,))
+            # from a backup that was restored, numbers would be given twice: the clock went on
+            last = sql.execute("SELECT seq FROM sqlite_sequence").fetchone() or (0,)
+            self._last: int = max(last[0], int(clock() * 1000))
+            self._carry_out_wills(sql)
             about = sql.execute("SELECT id, next_track_id, num_dropped FROM about").fetchone()
             self.id: str = about[0]
             self.first_track_id: int = about[1]
@@ -83,9 +106,13 @@ class Spool(Closing):
             held = sql.execute("SELECT COUNT(*), COALESCE(SUM(size), 0) FROM waiting").fetchone()
             self._count: int = held[0]
             self._bytes: int = held[1]
-            # from a backup that was restored, numbers would be given twice: the clock went on
-            last = sql.execute("SELECT seq FROM sqlite_sequence").fetchone() or (0,)
-            self._last: int = max(last[0], int(clock() * 1000))
+
+    def _carry_out_wills(self, sql: sqlite3.Connection) -> None:
+        wills = sql.execute("SELECT frames FROM wills ORDER BY stream, track_id").fetchall()
+        for (blob,) in wills:
+            self._last += 1
+            sql.execute("INSERT INTO waiting VALUES (?, ?, ?)", (self._last, len(blob), blob))
+        sql.execute("DELETE FROM wills")
 
     def __len__(self) -> int:
         """How many messages wait."""
@@ -96,13 +123,26 @@ class Spool(Closing):
         """Bytes of all messages that wait."""
         return self._bytes
 
-    def put(self, messages: Sequence[Sequence[bytes]], *, next_track_id: int = 0) -> int:
+    @property
+    def fill(self) -> float:
+        """How full it is, 0..1."""
+        return self._bytes / self._max_bytes
+
+    def put(
+        self,
+        messages: Sequence[Sequence[bytes]],
+        *,
+        next_track_id: int = 0,
+        wills: Mapping[Track, Sequence[bytes] | None] | None = None,
+    ) -> int:
         """Add messages and return how many old ones were dropped to make room.
 
         Args:
             messages: The frames of each.
             next_track_id: Lowest track id that these messages leave free; the next process to
                 open the spool finds the highest of them in `first_track_id`.
+            wills: The message that ends each track, in the place of its former one; None for a
+                track that has ended.
 
         Raises:
             LinkError: They cannot be written; none was.
@@ -122,6 +162,7 @@ class Spool(Closing):
                 "UPDATE about SET next_track_id = MAX(next_track_id, ?), num_dropped = ?",
                 (next_track_id, self.num_dropped + num_dropped),
             )
+            self._keep_wills(sql, wills or {})
             sql.commit()
             self._last += len(rows)
             self._bytes += added - freed
@@ -161,6 +202,16 @@ class Spool(Closing):
         """Close the file; what waits stays in it."""
         self._database.close()
 
+    def _keep_wills(
+        self, sql: sqlite3.Connection, wills: Mapping[Track, Sequence[bytes] | None]
+    ) -> None:
+        for track, frames in wills.items():
+            if frames is None:
+                sql.execute("DELETE FROM wills WHERE (stream, track_id) = (?, ?)", track)
+            else:
+                row = *track, _join(frames)
+                sql.execute("INSERT OR REPLACE INTO wills VALUES (?, ?, ?)", row)
+
     def _too_many(self, blobs: Sequence[bytes]) -> int:
         """Return how many of the first do not fit, though nothing else were in the spool."""
         room = self._max_bytes
@@ -183,7 +234,7 @@ class Spool(Closing):
 
 
 class Marks(Closing):
-    """How far a receiver is with each sender's spool, on disk.
+    """How far a receiver is with each sender's spool, on disk, and what it keeps of open tracks.
 
     Args:
         path: The SQLite file, made if missing; one process at a time.
@@ -208,11 +259,19 @@ class Marks(Closing):
             ).fetchone()
         return int(row[0]) if row else 0
 
-    def write(self, marks: Sequence[tuple[str, str, int]]) -> None:
-        """Keep (sender, spool, number) for each; on the disk when it returns.
+    def write(
+        self,
+        marks: Sequence[tuple[str, str, int]],
+        kept: Sequence[tuple[Track, Sequence[bytes]]] = (),
+    ) -> None:
+        """Keep (sender, spool, number) for each, and messages; on the disk when it returns.
+
+        Args:
+            marks: How far we are.
+            kept: Messages by the track they are of; of each track the newest 20 stay.
 
         Raises:
-            LinkError: They cannot be written; none was.
+            LinkError: They cannot be written; nothing was.
         """
         now_s = self._clock()
         with self._database.transaction() as sql:
@@ -220,6 +279,31 @@ class Marks(Closing):
                 "INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?)",
                 [(*mark, now_s) for mark in marks],
             )
+            sql.executemany(
+                "INSERT INTO kept (stream, track_id, frames) VALUES (?, ?, ?)",
+                [(*track, _join(frames)) for track, frames in kept],
+            )
+            sql.executemany(_TRIM, [(*track, *track) for track in {track for track, _ in kept}])
+
+    def kept(self, after: int, limit: int) -> list[tuple[int, list[bytes]]]:
+        """Return the oldest messages kept with a number above `after`, at most `limit`.
+
+        Raises:
+            LinkError: The disk cannot be read.
+        """
+        query = "SELECT number, frames FROM kept WHERE number > ? ORDER BY number LIMIT ?"
+        with self._database.transaction() as sql:
+            rows = sql.execute(query, (after, limit)).fetchall()
+        return [(number, _split(blob)) for number, blob in rows]
+
+    def release(self, tracks: Collection[Track]) -> None:
+        """Forget what is kept of tracks.
+
+        Raises:
+            LinkError: The disk cannot be written.
+        """
+        with self._database.transaction() as sql:
+            sql.executemany("DELETE FROM kept WHERE (stream, track_id) = (?, ?)", list(tracks))
 
     def close(self) -> None:
         """Close the file."""

@@ -235,7 +235,7 @@ class SupersedingQueue:
     def _shrink_an_end(self) -> None:
         for index, one in enumerate(self._waiting):
             if len(one.tracklet):
-                self._replace(index, _emptied(one.tracklet))
+                self._replace(index, one.tracklet.emptied())
                 self._count(emptied=1)
                 return
         logger.error("%s: nobody takes tracklets; its end is lost", self._waiting[0].tracklet.uid)
@@ -322,15 +322,4 @@ def _telling_also(tracklet: Tracklet, older: Tracklet) -> Tracklet:
         seen_s=(min(older.seen_s[0], tracklet.seen_s[0]), tracklet.seen_s[1]),
         reasons=tuple(sorted(reasons.items())),
         companions=tuple(sorted({*older.companions, *tracklet.companions})),
-    )
-
-
-def _emptied(tracklet: Tracklet) -> Tracklet:
-    # copies, since a slice would keep the whole array alive
-    return replace(
-        tracklet,
-        silhouettes=tracklet.silhouettes[:0].copy(),
-        frame_indices=tracklet.frame_indices[:0].copy(),
-        times_s=tracklet.times_s[:0].copy(),
-        quality=0.0,
     )

@@ -27,6 +27,7 @@ from pipeline.transport.keys import NAME_PATTERN, SenderKeys
 from pipeline.transport.message import (
     LIMIT_BYTES,
     MessageError,
+    decode,
     encode,
 )
 from pipeline.transport.spool import Spool
@@ -51,6 +52,7 @@ class SendingLink(Closing):
     at least every 30 s.
 
     Track ids rise over restarts, so that a track of this run is never taken for one of an earlier.
+    A track that a killed process left open is ended by the next one that opens the spool.
 
     Args:
         endpoint: Where the receiver listens, tcp://HOST:PORT or ipc://PATH.
@@ -69,6 +71,8 @@ class SendingLink(Closing):
         counts: Tracklets by what became of them: "sent" (first time), "resent", "acknowledged",
             "dropped" (the spool was full), "refused" (by the receiver); and "connections".
         is_connected: Whether the receiver is there.
+        trouble: Why it does not let us in, when it says so.
+        endpoint: Where the receiver listens.
 
     Raises:
         ConfigError: The address or the name is none, or plain text would leave this machine.
@@ -94,7 +98,9 @@ class SendingLink(Closing):
         self._limit_bytes = limit_bytes
         self._clock = clock
         self.counts: Counter[str] = Counter(dropped=spool.num_dropped)
+        self.endpoint = endpoint
         self.is_connected = False
+        self.trouble: str | None = None
         self._first_track_id = spool.first_track_id
         self._cursor = 0  # the last number sent since the line was last rewound
         self._furthest = 0  # the highest number ever sent
@@ -120,6 +126,24 @@ class SendingLink(Closing):
         """Tracklets that are not acknowledged yet."""
         return len(self._spool)
 
+    @property
+    def fill(self) -> float:
+        """How full the spool is, 0..1."""
+        return self._spool.fill
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the link; None while it works."""
+        return self._error
+
+    def oldest(self) -> Tracklet | None:
+        """Return the tracklet that has waited longest; None when none waits.
+
+        Raises:
+            LinkError: The disk cannot be read.
+        """
+        return next((decode(frames) for _, frames in self._spool.after(0, 1)), None)
+
     def send(self, tracklets: Sequence[Tracklet]) -> None:
         """Put tracklets on the disk, from where they are sent; the oldest go when it is full.
 
@@ -136,6 +160,7 @@ class SendingLink(Closing):
         dropped = self._spool.put(
             [encode(tracklet, limit_bytes=self._limit_bytes) for tracklet in own],
             next_track_id=max(tracklet.track_id for tracklet in own) + 1,
+            wills={(tracklet.stream, tracklet.track_id): _will(tracklet) for tracklet in own},
         )
         self._count("dropped", dropped, "the spool is full: the oldest tracklets were dropped")
         self._socket.wake()
@@ -167,9 +192,13 @@ class SendingLink(Closing):
     def _run(self) -> None:
         try:
             while not self._closed.is_set():
-                self._watch()
-                self._hear()
-                self._send_waiting()
+                try:
+                    self._watch()
+                    self._hear()
+                    self._send_waiting()
+                except LinkError as error:  # the disk; what was not done is done again
+                    self._count("disk", 1, str(error))
+                    self._closed.wait(_TICK_S)
                 self._socket.wait(_TICK_S)
         except BaseException as error:
             self._error = error
@@ -183,7 +212,7 @@ class SendingLink(Closing):
         """Learn of connections, and send again when there is a new one or nobody answers."""
         for event in self._socket.events():
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self.is_connected = True
+                self.is_connected, self.trouble = True, None
                 self.counts["connections"] += 1
                 self._patience_s = self._resend_s
                 self._rewind()
@@ -192,7 +221,8 @@ class SendingLink(Closing):
                 self._heard_s = self._clock()
                 self._tell()
             elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                self._count("unauthorised", 1, "the receiver does not allow this sender's key")
+                self.trouble = "the receiver does not allow this sender's key"
+                self._count("unauthorised", 1, self.trouble)
         is_waiting = bool(self._under_way) or not self.is_connected
         if is_waiting and self._clock() - self._heard_s > self._patience_s:
             self._patience_s = min(2 * self._patience_s, _LONGEST_WAIT_S)
@@ -259,6 +289,11 @@ class SendingLink(Closing):
 
     def _count(self, what: str, number: int, warning: str) -> None:
         count_and_warn(self.counts, what, number, warning)
+
+
+def _will(tracklet: Tracklet) -> list[bytes] | None:
+    """Return the message that ends a tracklet's track; None if the tracklet does."""
+    return None if tracklet.is_last else encode(tracklet.ending())
 
 
 def check_name(sender: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from pipeline.transport.envelope import Answer, Envelope, read_envelope, write_f
 from pipeline.transport.keys import ReceiverKeys
 from pipeline.transport.message import (
     LIMIT_BYTES,
+    LONGEST_NAME,
     NUM_FRAMES,
     MessageError,
     VersionError,
     decode,
+    encode,
 )
-from pipeline.transport.spool import Marks
+from pipeline.transport.spool import Marks, Track
 from pipeline.transport.zmq_socket import ReceiverSocket, count_and_warn
 
 _TICK_S = 0.5
@@ -48,6 +51,15 @@ class ReceivingLink(Closing):
 
     Each tracklet's stream gets its sender's name, "north-gate/door", so that machines cannot be
     mistaken for each other. What is not as it should be is refused and counted.
+
+    Who needs the whole track before its results are written gives the tracklets back to be kept
+    on our disk until then. After a kill they come from `kept`:
+
+            for tracklets in link.kept():
+                identify(tracklets)
+            while tracklets := link.receive():
+                link.acknowledge(keep=tracklets)
+                link.release(tracks_written(identify(tracklets)))
 
     Whoever calls `receive` must be one thread; `acknowledge` may be another, `stop` any.
 
@@ -119,19 +131,43 @@ class ReceivingLink(Closing):
                 self._socket.wait(min(left_s, _TICK_S))
         return []
 
-    def acknowledge(self) -> None:
+    def acknowledge(self, keep: Sequence[Tracklet] = ()) -> None:
         """Say that all that `receive` has returned so far is done, and will not be wanted again.
 
+        Args:
+            keep: Those of them that are not done, and are kept here until `release`; of each track
+                the newest 20.
+
         Raises:
-            LinkError: The marks cannot be written; the tracklets will come again.
+            LinkError: The marks cannot be written; nothing was kept, the tracklets will come again.
         """
+        kept = [(tracklet.track, encode(tracklet)) for tracklet in keep]
         with self._state:
             done = [line for line in self._lines.values() if line.handed > line.done]
-            self._marks.write([(line.sender, line.spool, line.handed) for line in done])
+            self._marks.write([(line.sender, line.spool, line.handed) for line in done], kept)
             for line in done:
                 line.done = line.handed
                 self._changed.add((line.sender, line.spool))
         self._socket.wake()
+
+    def kept(self) -> Iterator[list[Tracklet]]:
+        """Yield what was kept and not released, oldest first, at most a batch at a time.
+
+        Raises:
+            LinkError: The disk cannot be read.
+        """
+        last = 0
+        while rows := self._marks.kept(last, self._batch):
+            yield [decode(frames) for _, frames in rows]
+            last = rows[-1][0]
+
+    def release(self, tracks: Collection[Track]) -> None:
+        """Forget what is kept of tracks whose results are written.
+
+        Raises:
+            LinkError: The disk cannot be written; they come again after a restart.
+        """
+        self._marks.release(tracks)
 
     def stop(self) -> None:
         """Make `receive` return an empty list, now and later. A signal handler may call it."""
@@ -191,7 +227,7 @@ class ReceivingLink(Closing):
             self.counts["gaps"] += 1
             return None
         try:
-            tracklet = decode(frames[1:], limit_bytes=self._limit_bytes)
+            tracklet = self._named(decode(frames[1:], limit_bytes=self._limit_bytes), line)
         except VersionError as error:
             self._answer(line, refused=str(error), is_final=False)
             raise
@@ -201,7 +237,15 @@ class ReceivingLink(Closing):
             raise
         line.received = envelope.seq
         self.counts["received"] += 1
-        return replace(tracklet, stream=f"{line.sender}/{tracklet.stream}")
+        return tracklet
+
+    def _named(self, tracklet: Tracklet, line: _Line) -> Tracklet:
+        stream = f"{line.sender}/{tracklet.stream}"
+        if len(stream) > LONGEST_NAME:
+            raise MessageError(
+                f"stream: expected at most {LONGEST_NAME} characters with its sender"
+            )
+        return replace(tracklet, stream=stream)
 
     def _skip(self, line: _Line, seq: int) -> None:
         """Take a message that will never be good as done, once all before it are."""

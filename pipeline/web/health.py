@@ -32,6 +32,7 @@ class Health:
         turn_within_s: Seconds within which the run's loop must turn. Higher bears slower turns, at
             the price of noticing a hanging process later.
         start_within_s: The same before the models are loaded.
+        has_cameras: Whether it is of use only when a camera is live; others may have them.
         clock: Monotonic seconds.
     """
 
@@ -40,7 +41,10 @@ class Health:
         turn_within_s: float = 30.0,
         start_within_s: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        has_cameras: bool = True,
     ) -> None:
+        self._has_cameras = has_cameras
         self._turn_within_s = turn_within_s
         self._start_within_s = start_within_s
         self._clock = clock
@@ -87,7 +91,11 @@ class Health:
             now_s, is_loaded = self._clock(), self._is_loaded
             cameras = dict(self._cameras)
         num_live = sum(change.state is CameraState.LIVE for change, _ in cameras.values())
-        why = _why_not(is_loaded, len(cameras), num_live)
+        why = (
+            _why_not(is_loaded, len(cameras), num_live)
+            if self._has_cameras or not is_loaded
+            else None
+        )
         body: dict[str, JsonValue] = {
             "ready": why is None,
             "live": num_live,

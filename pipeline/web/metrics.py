@@ -27,6 +27,7 @@ from prometheus_client.registry import Collector
 from gait.closing import Closing
 from pipeline.errors import OutputError
 from pipeline.latency import Latencies
+from pipeline.live_status import LinkStatus
 from pipeline.overload import Level
 from pipeline.sinks.live import SinkCounts, is_loopback
 from pipeline.sources.camera import CameraCounts
@@ -76,6 +77,10 @@ class LiveMetrics:
             "dropped": self._counter("windows_dropped", "Windows dropped without a newer one"),
             "lost_ends": self._counter("track_ends_lost", "Ends of tracks that were dropped"),
         }
+        self._link_waiting = self._gauge("link_waiting", "Tracklets in the spool")
+        self._link_age = self._gauge("link_waiting_seconds", "Age of the oldest in the spool")
+        self._link_connected = self._gauge("link_connected", "1 when the other side is there")
+        self._link_counts = self._counter("link", "What became of tracklets on the link", ["what"])
         self._overload = self._gauge(
             "overload_level", "0 calm, 1 identity lags, 2 strides, 3 frames drop"
         )
@@ -133,6 +138,14 @@ class LiveMetrics:
         self._depth.set(depth)
         self._set_totals(self._of_queue, counts)
 
+    def link(self, status: LinkStatus) -> None:
+        """What the link to another process does."""
+        self._link_waiting.set(status.waiting)
+        self._link_age.set(status.waiting_s)
+        self._link_connected.set(bool(status.is_connected))
+        for what, total in status.counts.items():
+            self._set_total(self._link_counts, total, what)
+
     def overload(self, level: Level) -> None:
         """What gives way now: 0 nothing, 1 identity, 2 fewer frames, 3 frames drop."""
         self._overload.set(list(Level).index(level))
@@ -146,13 +159,15 @@ class LiveMetrics:
 
     def _set_totals(self, counters: dict[str, Counter], counts: object, *labels: str) -> None:
         """Bring counters to totals that others keep; a smaller total began anew."""
+        for field, counter in counters.items():
+            self._set_total(counter, int(getattr(counts, field)), *labels)
+
+    def _set_total(self, counter: Counter, total: int, *labels: str) -> None:
         with self._lock:
-            for field, counter in counters.items():
-                total = int(getattr(counts, field))
-                before = self._totals.get((counter, labels), 0)
-                self._totals[counter, labels] = total
-                own = counter.labels(*labels) if labels else counter
-                own.inc(total - before if total >= before else total)
+            before = self._totals.get((counter, labels), 0)
+            self._totals[counter, labels] = total
+        own = counter.labels(*labels) if labels else counter
+        own.inc(total - before if total >= before else total)
 
     def _gauge(self, name: str, words: str, labels: list[str] | None = None) -> Gauge:
         return Gauge(f"trackletgait_{name}", words, labels or [], registry=self.registry)

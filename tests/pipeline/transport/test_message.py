@@ -19,6 +19,7 @@ _LIMIT = 500_000
 _FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 _FIELDS = (
     "stream", "track_id", "seen_s", "quality", "reasons", "companions", "is_last", "offset",
+    "origin_unix_s",
 )  # fmt: skip
 
 
@@ -39,6 +40,7 @@ def tracklet(length: int = 5, **changes: Any) -> Tracklet:
         "companions": (1, 4),
         "is_last": True,
         "offset": 30,
+        "origin_unix_s": 1.5e9,
     }
     return Tracklet(**values | changes)
 
@@ -101,9 +103,16 @@ def test_a_walk_that_is_too_long_is_not_even_packed() -> None:
 
 
 def test_another_version_is_told_apart_from_garbage() -> None:
-    message = changed_header(encode(tracklet()), "version", 2)
-    with pytest.raises(VersionError, match=r"expected version 1 .* got 2: run the same version"):
+    message = changed_header(encode(tracklet()), "version", 3)
+    with pytest.raises(VersionError, match=r"expected version 2 .* got 3: run the same version"):
         decode(message)
+
+
+def test_a_message_of_the_first_version_is_one_of_which_the_time_of_day_is_not_known() -> None:
+    header, *buffers = changed_header(encode(tracklet()), "version", 1)
+    old = json.loads(header)
+    del old["tracklet"]["origin_unix_s"]
+    assert_same(decode([json.dumps(old).encode(), *buffers]), tracklet(origin_unix_s=None))
 
 
 @pytest.mark.parametrize(

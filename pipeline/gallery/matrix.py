@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.gallery.access import SharedAccess
+from pipeline.gallery.coarse import CoarseConfig, CoarseIndex, import_faiss
 from pipeline.gallery.exemplar import EMBEDDING_SHAPE
 from pipeline.gallery.neighbours import Best, Neighbour, Row, lowest_first, part_distances
-from pipeline.gallery.sketch import Sketcher, lower_bounds, no_sketches
+from pipeline.gallery.sketch import Sketcher, lower_bounds, no_sketches, vectors_of
 from pipeline.values import Embedding
 
 Floats = NDArray[np.floating[Any]]
@@ -56,10 +57,16 @@ class ExemplarMatrix:
     right only until the row is changed, so they are for the one who changes rows.
 
     Args:
+        coarse: How to search only a part of very many; None searches all, and is exact.
         block_rows: Rows for which memory is taken at a time.
+
+    Raises:
+        ConfigError: The coarse search is wanted and faiss is not installed.
     """
 
-    def __init__(self, *, block_rows: int = BLOCK_ROWS) -> None:
+    def __init__(self, *, coarse: CoarseConfig | None = None, block_rows: int = BLOCK_ROWS) -> None:
+        if coarse is not None:
+            import_faiss()  # rather now than when there are enough rows
         self._block_rows = block_rows
         self._blocks: list[_Block] = []
         self._rows: list[Row | None] = []
@@ -69,6 +76,8 @@ class ExemplarMatrix:
         self._sketcher = Sketcher.plain()
         self._longest = np.zeros(_PARTS)
         self._fit_at = _FIRST_FIT
+        self._config = coarse
+        self._coarse: CoarseIndex | None = None
         self._changes = Lock()
         self._access = SharedAccess()
 
@@ -152,6 +161,8 @@ class ExemplarMatrix:
             block, place = self._place(index)
             block.embeddings[place] = 0
             block.sketches[:, :, place] = no_sketches(1)[:, :, 0]
+            if self._coarse is not None:
+                self._coarse.remove([index])
             self._free.append(index)
 
     def nearest(self, probe: Embedding, *, barred: Collection[int] = ()) -> Neighbour | None:
@@ -213,13 +224,27 @@ class ExemplarMatrix:
             raise ValueError(f"k: expected at least 1, got {k}")
         probes_MPC = _checked(probes)
         barred = [()] * len(probes_MPC) if barred is None else barred
+        bests = [Best(k, per_owner) for _ in probes_MPC]
         with self._access.reading():
-            return [
-                self._refine(probe_PC, bounds, out, Best(k, per_owner))
-                for probe_PC, bounds, out in zip(
-                    probes_MPC, self._bounds(probes_MPC), barred, strict=True
-                )
-            ]
+            self._search_candidates(probes_MPC, barred, bests)
+            short = [n for n, best in enumerate(bests) if len(best) < k]
+            for n, bounds in zip(short, self._bounds(probes_MPC[short]), strict=True):
+                self._refine(probes_MPC[n], bounds, barred[n], bests[n])
+        return [best.neighbours() for best in bests]
+
+    def _search_candidates(
+        self,
+        probes_MPC: NDArray[np.float64],
+        barred: Sequence[Collection[int]],
+        bests: Sequence[Best],
+    ) -> None:
+        """Measure what the coarse index proposes, if there is one."""
+        if self._coarse is None or len(self) < self._coarse.config.above:
+            return
+        vectors = vectors_of(self._sketcher.sketch(probes_MPC)[0])
+        for n, rows in enumerate(self._coarse.candidates(vectors)):
+            allowed = [row for row in rows if self[row].owner not in barred[n]]
+            self._measure(probes_MPC[n], allowed, bests[n])
 
     def _bounds(self, probes_MPC: NDArray[np.float64]) -> Iterator[NDArray[np.float32]]:
         """Yield for each probe what no row is nearer than; infinite where no exemplar is."""
@@ -238,21 +263,23 @@ class ExemplarMatrix:
         bounds: NDArray[np.float32],
         barred: Collection[int],
         best: Best,
-    ) -> list[Neighbour]:
+    ) -> None:
         """Measure rows from the lowest bound on, until no other can be among the best."""
         for owner in barred:
             bounds[np.array(self._rows_of.get(owner, []), dtype=np.intp)] = np.inf
         for rows in lowest_first(bounds, best):
-            distances = part_distances(probe_PC, self._gather(rows)).mean(axis=1)
-            for index, distance in zip(rows, distances.tolist(), strict=True):
-                best.offer(self[index], distance)
-        return best.neighbours()
+            self._measure(probe_PC, rows.tolist(), best)
 
-    def _gather(self, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float16]:
+    def _measure(self, probe_PC: NDArray[np.float64], rows: Sequence[int], best: Best) -> None:
+        distances = part_distances(probe_PC, self._gather(rows)).mean(axis=1)
+        for index, distance in zip(rows, distances.tolist(), strict=True):
+            best.offer(self[index], distance)
+
+    def _gather(self, rows: Sequence[int]) -> NDArray[np.float16]:
         """Return shape (N, 16, 256)."""
         out = np.empty((len(rows), _PARTS, _CHANNELS), np.float16)
         for number, index in enumerate(rows):
-            block, place = self._place(int(index))
+            block, place = self._place(index)
             out[number] = block.embeddings[place]
         return out
 
@@ -282,6 +309,9 @@ class ExemplarMatrix:
     ) -> None:
         sketches_PWN, longest_P = self._sketcher.sketch(stored_NPC)
         with self._access.changing():
+            if self._coarse is not None:
+                self._coarse.remove(places)
+                self._coarse.add(places, vectors_of(sketches_PWN))
             self._longest = np.maximum(self._longest, longest_P)
             for number, (index, row) in enumerate(zip(places, rows, strict=True)):
                 self._note(index, row)
@@ -315,11 +345,35 @@ class ExemplarMatrix:
             sketches, longest_here = self._sketched(number, sketcher)
             longest = np.maximum(longest, longest_here)
             made.append(sketches)
+        coarse = self._grouped(made)
         with self._access.changing():
-            self._sketcher, self._longest = sketcher, longest
+            self._sketcher, self._longest, self._coarse = sketcher, longest, coarse
             for block, sketches in zip(self._blocks, made, strict=True):
                 block.sketches = sketches
         self._fit_at = _NEXT_FIT * len(self)
+        if self._config is not None and len(self) < self._config.above:
+            self._fit_at = min(self._fit_at, self._config.above)
+
+    def _grouped(self, sketches: Sequence[NDArray[np.float32]]) -> CoarseIndex | None:
+        """Return a coarse index of all rows, if there are enough for one."""
+        if self._config is None or len(self) < self._config.above:
+            return None
+        every = len(self) // CoarseIndex.sample_size(len(self))
+        used = [self._used(number) for number in range(len(sketches))]
+        sample = [
+            vectors_of(made[:, :, u[::every]]) for made, u in zip(sketches, used, strict=True)
+        ]
+        coarse = CoarseIndex(np.concatenate(sample), len(self), self._config)
+        for number, (made, places) in enumerate(zip(sketches, used, strict=True)):
+            rows = [number * self._block_rows + place for place in places]
+            coarse.add(rows, vectors_of(made[:, :, places]))
+        return coarse
+
+    def _used(self, number: int) -> list[int]:
+        """Return the places of a block that hold an exemplar."""
+        start = number * self._block_rows
+        rows = self._rows[start : start + self._block_rows]
+        return [place for place, row in enumerate(rows) if row is not None]
 
     def _sketched(
         self, number: int, sketcher: Sketcher
@@ -327,9 +381,7 @@ class ExemplarMatrix:
         """Return new sketches of a block and the lengths of its longest parts."""
         sketches = no_sketches(self._block_rows)
         longest = np.zeros(_PARTS)
-        start = number * self._block_rows
-        rows = self._rows[start : start + self._block_rows]
-        used = [place for place, row in enumerate(rows) if row is not None]
+        used = self._used(number)
         for first in range(0, len(used), _AT_ONCE):
             places = used[first : first + _AT_ONCE]
             made, longest_here = sketcher.sketch(self._blocks[number].embeddings[places])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 
 _FIRST_LOOK = 16
-_NEXT_LOOK = 256
+_NEXT_LOOK = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,9 @@ class Best:
         self._found: dict[int, tuple[float, Row]] = {}
         self.limit = np.inf
 
+    def __len__(self) -> int:
+        return len(self._found)
+
     def offer(self, row: Row, distance: float) -> None:
         """Take note of a row."""
         if distance > self.limit:
@@ -87,8 +90,9 @@ def part_distances(probe_PC: Floats, embeddings_NPC: Floats) -> NDArray[np.float
         probe_PC: Shape (16, 256).
         embeddings_NPC: Shape (N, 16, 256).
     """
-    apart = embeddings_NPC.astype(np.float32) - probe_PC.astype(np.float64)
-    squares: NDArray[np.float64] = np.square(apart, out=apart).sum(axis=2)
+    apart = embeddings_NPC.astype(np.float64)
+    apart -= probe_PC
+    squares: NDArray[np.float64] = np.einsum("npc,npc->np", apart, apart)
     return np.sqrt(squares)
 
 

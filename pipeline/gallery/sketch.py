@@ -1,6 +1,6 @@
 """Short forms of embeddings that never overstate how far apart two are.
 
-Search reads 16 x 32 numbers of each exemplar instead of 16 x 256, rules out all that cannot be
+Search reads 16 x 48 numbers of each exemplar instead of 16 x 256, rules out all that cannot be
 among the nearest, and measures what is left exactly. A part x becomes
 
     z(x) = (B'(x - m), |x - m - BB'(x - m)|)
@@ -35,7 +35,7 @@ from pipeline.gallery.exemplar import EMBEDDING_SHAPE
 Floats = NDArray[np.floating[Any]]
 
 _CHANNELS, _PARTS = EMBEDDING_SHAPE
-_WIDTH = 32
+_WIDTH = 48
 _AXES = _WIDTH - 3  # the others: the length of the rest, the square of all, a one
 _REST, _SQUARE, _ONE = _AXES, _AXES + 1, _AXES + 2
 _SHORTER = 2e-6

@@ -249,7 +249,7 @@ def test_memory_is_counted() -> None:
     assert matrix.nbytes == 0
     for key in range(SMALL_BLOCKS + 1):
         matrix.append(Row(key, 0, 1.0), np.zeros((256, 16), np.float32))
-    assert matrix.nbytes == 2 * SMALL_BLOCKS * (16 * 256 * 2 + 16 * 32 * 4)
+    assert matrix.nbytes == 2 * SMALL_BLOCKS * (16 * 256 * 2 + 16 * 48 * 4)
 
 
 def test_the_parts_of_a_match_explain_its_distance() -> None:

@@ -199,22 +199,38 @@ class Clip:
 
     def give_up(self) -> None:
         """Close the file as it is."""
-        self._encoder.give_up()
         self._file.close()
+        self._encoder.give_up()
 
 
 class _WholeFile:
-    """Writes all or raises. Of ours, not FFmpeg's: that would hold up all of Python on a disk."""
+    """Writes all or raises. Of ours, not FFmpeg's: that would hold up all of Python on a disk.
+
+    After it has failed once it takes nothing more: FFmpeg goes on writing after an error, and at
+    the end it changes the beginning, from where what came before can be read.
+    """
 
     def __init__(self, path: Path) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         # Unbuffered: what was written is the operating system's, and survives a kill.
         self._file = open(os.open(path, flags, 0o640), "wb", buffering=0)  # noqa: SIM115
+        self._error: OSError | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is; PyAV then writes no end."""
+        return self._file.closed
 
     def write(self, data: bytes) -> int:
+        if self._error is not None:
+            raise self._error
         rest = memoryview(data)
-        while rest:
-            rest = rest[self._file.write(rest) :]
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self._error = error
+            raise
         return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

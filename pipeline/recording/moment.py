@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pipeline.values import Frame
 from trackers.boxes import Mask, Tracks
 
 _MOST_TRACKS = 2000
+_BELIEVED_S = 1.0  # a camera's clock may be so far from the last frame's time of day
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,15 +29,35 @@ class Seen:
 
     Attributes:
         frame: The frame.
-        at_unix_s: When it came to be, in seconds since 1970.
         tracks: The N people in it.
         masks: Their masks, None where there is none.
     """
 
     frame: Frame
-    at_unix_s: float
     tracks: Tracks
     masks: Sequence[Mask | None]
+
+
+class CaptureTimes:
+    """When frames came to be: as far apart as their camera's clock says, at our time of day.
+
+    Where cameras do not tell the time of day, frames are stamped as they arrive, in bursts.
+    """
+
+    def __init__(self) -> None:
+        self._origins: dict[str, float] = {}
+
+    def unix_s(self, frame: Frame) -> float:
+        """Return when a frame came to be, in seconds since 1970."""
+        captured_s = time.time() if frame.captured_s is None else frame.captured_s
+        origin_s = self._origins.get(frame.stream)
+        if origin_s is None or abs(origin_s + frame.time_s - captured_s) > _BELIEVED_S:
+            origin_s = self._origins[frame.stream] = captured_s - frame.time_s
+        return origin_s + frame.time_s
+
+    def forget(self, camera: str) -> None:
+        """Forget a camera."""
+        self._origins.pop(camera, None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +79,7 @@ class Moment:
     tracks: tuple[RecordedTrack, ...]
 
     @classmethod
-    def of(cls, seen: Seen, height: int | None, *, outlined: bool) -> Moment:
+    def of(cls, seen: Seen, at_unix_s: float, *, height: int | None, outlined: bool) -> Moment:
         """Return what was seen, at most `height` pixels high; outlines cost time."""
         frame = seen.frame
         scale = min(1.0, (height or frame.hw[0]) / frame.hw[0])
@@ -73,7 +95,7 @@ class Moment:
             for track_id, xyxy, mask in people
         )
         picture = placement.picture(frame.image)
-        return cls(frame.stream, seen.at_unix_s, picture, placement, tracks)
+        return cls(frame.stream, at_unix_s, picture, placement, tracks)
 
     def drawn(self, identities: Identities) -> NDArray[np.uint8]:
         """Return the picture with its people, the camera's name and the local time drawn on it."""

@@ -27,7 +27,7 @@ from gait.closing import Closing
 from gait.tracklet import Tracklet
 from pipeline.errors import ConfigError
 from pipeline.recording.config import PublishConfig
-from pipeline.recording.moment import Identities, Moment, Seen, Told
+from pipeline.recording.moment import CaptureTimes, Identities, Moment, Seen, Told
 from pipeline.recording.pushing import ANSWER_S, Order
 from pipeline.recording.recording import working_codec
 from pipeline.sinks.drawing import Canvas
@@ -71,10 +71,9 @@ class Publishing(Closing):
         """Publish a frame unless a newer one comes before it can be."""
         if self._config.cameras is not None and frame.stream not in self._config.cameras:
             return
-        at_unix_s = time.time() if frame.captured_s is None else frame.captured_s
         with self._lock:
             if not self._is_closed:
-                self._publisher(frame.stream).take(Seen(frame, at_unix_s, tracks, masks))
+                self._publisher(frame.stream).take(Seen(frame, tracks, masks))
 
     def recognised(
         self, tracklet: Tracklet, embedding: Embedding | None, match: Match | None
@@ -147,6 +146,7 @@ class Publisher(Closing):
         self._identities = identities
         self._backoff = Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S, random.Random())
         self._changed = threading.Condition()
+        self._times = CaptureTimes()
         self._newest: Seen | None = None
         self._sender: _Sender | None = None
         self._put = self._written = self._dropped = self._failures = 0
@@ -220,7 +220,12 @@ class Publisher(Closing):
             return None if self._is_over else seen
 
     def _publish(self, seen: Seen) -> None:
-        moment = Moment.of(seen, self._config.height, outlined=self._config.annotate)
+        moment = Moment.of(
+            seen,
+            self._times.unix_s(seen.frame),
+            height=self._config.height,
+            outlined=self._config.annotate,
+        )
         picture = moment.drawn(self._identities) if self._config.annotate else moment.picture
         canvas = moment.placement.canvas
         if self._sender is not None and not self._sender.continues(canvas, moment.at_unix_s):

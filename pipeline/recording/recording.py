@@ -21,7 +21,7 @@ from gait.tracklet import Tracklet
 from pipeline.errors import ConfigError
 from pipeline.recording.camera_clips import CameraClips, Tools
 from pipeline.recording.config import Codec, RecordingConfig
-from pipeline.recording.moment import Identities, Moment, Seen, Told
+from pipeline.recording.moment import CaptureTimes, Identities, Moment, Seen, Told
 from pipeline.recording.preroll import PreRoll
 from pipeline.recording.shelf import Shelf
 from pipeline.sinks.encoder import CODECS, Encoding, best_codec, encodes
@@ -68,6 +68,7 @@ class Recording(Closing):
             PreRoll(config.before_s, self._most_bytes),
             Identities(),
         )
+        self._times = CaptureTimes()
         self._cameras: dict[str, tuple[CameraClips, float]] = {}  # and when it was last seen
         self._backoff = Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S, random.Random())
         self._blocked_until_s = 0.0
@@ -89,13 +90,12 @@ class Recording(Closing):
         """Record a frame, or remember it for a while; the oldest make room when it is too much."""
         if self._config.cameras is not None and frame.stream not in self._config.cameras:
             return
-        at_unix_s = time.time() if frame.captured_s is None else frame.captured_s
         with self._changed:
             self._put += 1
             if self._deadline_s is not None:
                 self._dropped += 1
                 return
-            self._frames.append(Seen(frame, at_unix_s, tracks, masks))
+            self._frames.append(Seen(frame, tracks, masks))
             self._num_bytes += frame.image.nbytes
             while self._num_bytes > self._most_bytes and len(self._frames) > 1:
                 self._num_bytes -= self._frames.popleft().frame.image.nbytes
@@ -184,7 +184,12 @@ class Recording(Closing):
 
         def take() -> None:
             nonlocal num_written
-            moment = Moment.of(seen, self._config.height, outlined=self._config.annotate)
+            moment = Moment.of(
+                seen,
+                self._times.unix_s(seen.frame),
+                height=self._config.height,
+                outlined=self._config.annotate,
+            )
             may_begin = time.monotonic() >= self._blocked_until_s
             num_written = self._camera(moment.camera).take(moment, may_begin=may_begin)
 
@@ -214,6 +219,7 @@ class Recording(Closing):
             if now_s - seen_s > _GONE_S:
                 del self._cameras[name]
                 self._tools.preroll.forget(name)
+                self._times.forget(name)
         if now_s - self._tidied_s > _TIDY_S:
             self._tidied_s = now_s
             self._try(self._shelf.tidy)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import fcntl
 import io
 import logging
+import math
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,6 +41,7 @@ _MODE = 0o750  # video of people is not everybody's
 class _Kept:
     path: Path
     num_bytes: int
+    ended_unix_s: float
 
 
 class Shelf(Closing):
@@ -95,6 +97,7 @@ class Shelf(Closing):
         """Give a clip that was cut off its name if it plays, else remove it."""
         path = part.with_name(part.name.removesuffix(PART))
         try:
+            cut_torn_end(part)
             if plays(part):
                 part.replace(path)
                 logger.warning("recording: %s was cut off; what there is of it plays", path)
@@ -107,17 +110,17 @@ class Shelf(Closing):
 
     def tidy(self) -> None:
         """Remove clips that are too old, and the oldest of what does not fit; says so."""
-        kept = sorted(self._clips(), key=lambda each: each.path.name)
-        too_old = self._until(self._clock())
-        room = self._keep_bytes - sum(each.num_bytes for each in kept)
-        removed = [each for each in kept if each.path.name < too_old]
-        room += sum(each.num_bytes for each in removed)
-        for each in kept[len(removed) :]:
-            if room >= 0 or each.path.suffix == PART:
-                continue
-            removed.append(each)
-            room += each.num_bytes
-        self._remove(each for each in removed if each.path.suffix != PART)
+        kept = sorted(self._clips(), key=lambda each: each.ended_unix_s)
+        oldest_s = (
+            -math.inf if self._keep_days is None else self._clock() - self._keep_days * _DAY_S
+        )
+        excess = sum(each.num_bytes for each in kept) - self._keep_bytes
+        removed = []
+        for each in kept:
+            if each.path.suffix != PART and (excess > 0 or each.ended_unix_s < oldest_s):
+                removed.append(each)
+                excess -= each.num_bytes
+        self._remove(removed)
 
     def close(self) -> None:
         """Let other processes have the folder."""
@@ -144,16 +147,10 @@ class Shelf(Closing):
         for path in self.folder.glob("*/*.mp4*"):
             if _CLIP.fullmatch(path.name.removesuffix(PART)):
                 whole = path.with_name(path.name.removesuffix(PART))
-                yield _Kept(path, _size(path) + _size(record_of(whole)))
+                num_bytes, ended_unix_s = _size_and_time(path)
+                yield _Kept(path, num_bytes + _size_and_time(record_of(whole))[0], ended_unix_s)
 
-    def _until(self, now_s: float) -> str:
-        """Return the name that clips which are too old come before; they are named by time."""
-        if self._keep_days is None:
-            return ""
-        oldest = datetime.fromtimestamp(max(0.0, now_s - self._keep_days * _DAY_S), UTC)
-        return oldest.strftime(_STAMP)
-
-    def _remove(self, clips: Iterator[_Kept]) -> None:
+    def _remove(self, clips: Sequence[_Kept]) -> None:
         gone = []
         for each in clips:
             try:
@@ -179,6 +176,23 @@ def record_of(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
+def cut_torn_end(path: Path) -> None:
+    """Remove what follows the last whole fragment of an MP4 that was cut off.
+
+    Raises:
+        OSError: It cannot be read or written.
+    """
+    with path.open("r+b") as file:
+        size, at, whole = os.fstat(file.fileno()).st_size, 0, 0
+        while len(head := file.read(8)) == 8:
+            length = int.from_bytes(head[:4])
+            if length < 8 or at + length > size:
+                break
+            at = file.seek(at + length)
+            whole = at if head[4:] == b"mdat" else whole  # a fragment is its moof and its mdat
+        file.truncate(whole)
+
+
 def plays(path: Path) -> bool:
     """Return whether a file holds a picture that can be shown."""
     try:
@@ -188,7 +202,8 @@ def plays(path: Path) -> bool:
         return False
 
 
-def _size(path: Path) -> int:
-    with suppress(OSError):
-        return path.stat().st_size
-    return 0
+def _size_and_time(path: Path) -> tuple[int, float]:
+    with suppress(OSError):  # it has just been removed
+        found = path.stat()
+        return found.st_size, found.st_mtime
+    return 0, math.inf

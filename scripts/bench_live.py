@@ -29,12 +29,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from gait.runtimes.machine import (  # noqa: E402
-    cores,
-    describe_machine,
-    load_average,
-    say_if_busy,
-)
+from gait.runtimes.machine import OtherWork, cores, describe_machine  # noqa: E402
 from tests.servers.numbered import SentLog, stamp  # noqa: E402
 from tests.servers.rtsp_process import FPS, RtspServer  # noqa: E402
 from tests.servers.soak import real_units  # noqa: E402
@@ -260,7 +255,7 @@ def cells(result: Result) -> tuple[str, ...]:
     )
 
 
-def page(results: Sequence[Result], options: argparse.Namespace, busy: str | None) -> str:
+def page(results: Sequence[Result], options: argparse.Namespace, busy: Sequence[str]) -> str:
     """Return docs/benchmarks-live.md."""
     names = list(dict.fromkeys(result.name for result in results))
     what = {result.name: result.description for result in results if result.description}
@@ -271,7 +266,7 @@ def page(results: Sequence[Result], options: argparse.Namespace, busy: str | Non
         "",
         f"* When: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         f"* Machine: {describe_machine(packages=PACKAGES, root=ROOT)}",
-        *([f"* **{busy[0].upper()}{busy[1:]}.**"] if busy else []),
+        *(f"* **{warning}.**" for warning in busy),
         f"* Each follows for {options.seconds:g} s after {options.warm_up:g} s that do not count, "
         f"in a process of its own; at every number of cameras they take turns",
         *(f"* {name}: {what[name]}" for name in names if name in what),
@@ -342,17 +337,16 @@ def entries_of(options: argparse.Namespace) -> list[Entry]:
 def main() -> None:
     """Measure and write the page and, beside it, JSON."""
     options = parse()
-    busy = say_if_busy(load_average())
-    say(f"{cores()} cores; {busy or 'the machine is quiet'}")
-    results: list[Result] = []
+    say(f"{cores()} cores")
+    others, results = OtherWork(), list[Result]()
     with tempfile.TemporaryDirectory() as folder:
         for result in compete(entries_of(options), options, Path(folder)):
             results.append(result)
-            write(results, options, busy)  # an interrupted run has its figures too
+            write(results, options, others.warnings())  # an interrupted run has its figures too
     say(f"wrote {options.write}")
 
 
-def write(results: Sequence[Result], options: argparse.Namespace, busy: str | None) -> None:
+def write(results: Sequence[Result], options: argparse.Namespace, busy: Sequence[str]) -> None:
     """Write what is known so far."""
     options.write.write_text(page(results, options, busy), encoding="utf-8")
     data = {

@@ -1,4 +1,4 @@
-"""What a live run does when its control socket is asked."""
+"""What a live run does when it is asked over its control socket or HTTP."""
 
 from __future__ import annotations
 

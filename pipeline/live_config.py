@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, JsonValue, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, JsonValue, SecretStr, field_validator, model_validator
 
 from gait.strict import StrictModel
 from gait.yaml_config import apply_override, expand_variables, read_with_bases, validate
@@ -18,15 +18,20 @@ from pipeline.errors import ConfigError
 from pipeline.overload import OverloadConfig
 from pipeline.privacy.limits import RetentionConfig
 from pipeline.recording.config import PublishSetting, RecordingConfig
+from pipeline.sinks.live import is_loopback
 from pipeline.sinks.live_config import LiveSinkConfig
-from pipeline.sources.address import HIDDEN, Address
+from pipeline.sources.address import HIDDEN, Address, read_password
 from pipeline.sources.camera import CameraConfig
 from pipeline.sources.cameras import BatchingConfig
 
 _NAME = re.compile(r"\w[\w .:-]{0,63}")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_SECRET_KEY = re.compile(r"(pass|secret|token|api_?key|headers)(?!\w*_(file|key)$)", re.IGNORECASE)
+_SECRET_KEY = re.compile(
+    r"(pass|secret|token|api_?key|headers|authorization)(?!\w*_(file|key)$)", re.IGNORECASE
+)
 _SHORTEST_SECRET = 4
+_SHORTEST_TOKEN = 16
+_OWN_SINKS = ("sightings.jsonl", "events.jsonl", "console")  # what every run may have
 
 
 def _address_alone(value: Any) -> Any:
@@ -48,6 +53,45 @@ class MetricsConfig(StrictModel):
     port: int = Field(default=9464, ge=0, le=65535)
 
 
+class HttpControlConfig(StrictModel):
+    """Commands over HTTP, on the port of `metrics`: /status and /control.
+
+    Without a token everybody on this machine may command; nobody else can, for then `metrics.host`
+    must be this machine.
+
+    Attributes:
+        token: What `Authorization: Bearer` must say, at least 16 characters; best as
+            "${CONTROL_TOKEN}", never printed.
+        token_file: File whose first line is the token, instead of `token`. Only its owner should
+            be able to read it.
+    """
+
+    token: SecretStr | None = Field(default=None, min_length=_SHORTEST_TOKEN)
+    token_file: str | None = None
+
+    @model_validator(mode="after")
+    def _one_or_none(self) -> HttpControlConfig:
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("expected token or token_file, got both")
+        return self
+
+    def read_token(self) -> str | None:
+        """Return the token, None without one.
+
+        Raises:
+            ConfigError: Its file cannot be read, or holds none that is long enough.
+        """
+        if self.token_file is None:
+            return None if self.token is None else self.token.get_secret_value()
+        token = read_password(Path(self.token_file), key="control_http.token_file")
+        if len(token) < _SHORTEST_TOKEN:
+            raise ConfigError(
+                f"control_http.token_file: expected at least {_SHORTEST_TOKEN} characters in the "
+                f"first line of {self.token_file}, got {len(token)}"
+            )
+        return token
+
+
 class LiveConfig(StrictModel):
     """A run over live cameras. A YAML file holds only what differs.
 
@@ -64,6 +108,7 @@ class LiveConfig(StrictModel):
         metrics: Where metrics are served; null serves none.
         control: Unix socket of `trackletgait top` and of commands, in the --out folder unless the
             path is absolute; null opens none.
+        control_http: Commands over HTTP too, where metrics are served; null obeys none.
         end_after_s: Seconds a camera may give no frames before its people count as gone. Higher
             bridges nothing (a new connection begins anew), it only tells later that they left.
     """
@@ -80,6 +125,7 @@ class LiveConfig(StrictModel):
     retention: RetentionConfig = RetentionConfig()
     metrics: MetricsConfig | None = None
     control: str | None = "control.sock"
+    control_http: HttpControlConfig | None = None
     end_after_s: float = Field(default=5.0, gt=0)
 
     @field_validator("cameras")
@@ -88,6 +134,34 @@ class LiveConfig(StrictModel):
         for name in cameras:
             check_name(name)
         return cameras
+
+    @field_validator("sinks")
+    @classmethod
+    def _sinks_can_be_told_apart(cls, sinks: list[LiveSinkConfig]) -> list[LiveSinkConfig]:
+        taken = set(_OWN_SINKS)
+        for sink in sinks:
+            name = sink.name or sink.kind
+            if name in taken:
+                raise ValueError(
+                    f"expected a name of its own for each sink, got {name!r} twice; give one of "
+                    "them another `name`"
+                )
+            taken.add(name)
+        return sinks
+
+    @model_validator(mode="after")
+    def _strangers_may_not_command(self) -> LiveConfig:
+        if self.control_http is None:
+            return self
+        if self.metrics is None:
+            raise ValueError("control_http: expected metrics too, on whose port commands are taken")
+        has_token = self.control_http.token or self.control_http.token_file
+        if not has_token and not is_loopback(self.metrics.host):
+            raise ValueError(
+                f"control_http: expected token or token_file, as metrics.host {self.metrics.host} "
+                "lets other machines ask"
+            )
+        return self
 
     def shown(self) -> dict[str, JsonValue]:
         """Return the whole configuration, complete with defaults, without its secrets."""

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ logger = logging.getLogger(__name__)
 
 Answer = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
-_LONGEST_REQUEST = 64 * 1024
+LONGEST_REQUEST = 64 * 1024
+"""Bytes of the longest request."""
+
 _MOST_CLIENTS = 16
 _CLIENT_S = 0.5  # a client that takes no answer for so long is left
 _IDLE_S = 60.0
@@ -106,7 +109,7 @@ class ControlSocket(Closing):
         self._selector.register(client, selectors.EVENT_READ)
 
     def _read(self, socket_: socket.socket) -> None:
-        data = socket_.recv(_LONGEST_REQUEST)
+        data = socket_.recv(LONGEST_REQUEST)
         client = self._clients[socket_]
         if not data:
             self._leave(socket_)
@@ -114,25 +117,10 @@ class ControlSocket(Closing):
         *lines, client.rest = (client.rest + data).split(b"\n")
         client.heard_s = time.monotonic()
         for line in lines:
-            socket_.sendall(self._answered(line))
-        if len(client.rest) > _LONGEST_REQUEST:
-            socket_.sendall(_line({"error": f"expected a line of at most {_LONGEST_REQUEST} B"}))
+            socket_.sendall(_line(outcome(self._answer, line)[1]))
+        if len(client.rest) > LONGEST_REQUEST:
+            socket_.sendall(_line({"error": f"expected a line of at most {LONGEST_REQUEST} B"}))
             self._leave(socket_)
-
-    def _answered(self, line: bytes) -> bytes:
-        try:
-            request = json.loads(line)
-        except (ValueError, RecursionError):
-            return _line({"error": 'expected a line of JSON such as {"do": "status"}'})
-        if not isinstance(request, dict):
-            return _line({"error": 'expected an object such as {"do": "status"}'})
-        try:
-            return _line(self._answer(request))
-        except ConfigError as error:
-            return _line({"error": str(error)})
-        except Exception:  # a bug here must not cost the run
-            logger.exception("control: a request failed")
-            return _line({"error": "the request failed; the run's log says why"})
 
     def _leave(self, client: socket.socket) -> None:
         if self._clients.pop(client, None) is not None:
@@ -144,6 +132,29 @@ class ControlSocket(Closing):
         for socket_, client in list(self._clients.items()):
             if now_s - client.heard_s > _IDLE_S:
                 self._leave(socket_)
+
+
+def outcome(answer: Answer, data: bytes) -> tuple[int, Mapping[str, Any]]:
+    """Return how a request went, as a status of HTTP, and what it is answered.
+
+    Args:
+        answer: Does what is asked; ConfigError is for whoever asked.
+        data: The request, whatever it is.
+    """
+    try:
+        request = json.loads(data)
+    except (ValueError, RecursionError):
+        return HTTPStatus.BAD_REQUEST, {"error": 'expected JSON such as {"do": "status"}'}
+    if not isinstance(request, dict):
+        return HTTPStatus.BAD_REQUEST, {"error": 'expected an object such as {"do": "status"}'}
+    try:
+        return HTTPStatus.OK, answer(request)
+    except ConfigError as error:
+        return HTTPStatus.UNPROCESSABLE_ENTITY, {"error": str(error)}
+    except Exception:  # a bug here must not cost the run
+        logger.exception("control: a request failed")
+        words = "the request failed; the run's log says why"
+        return HTTPStatus.INTERNAL_SERVER_ERROR, {"error": words}
 
 
 class _Client:

@@ -13,6 +13,7 @@ from pipeline.sinks.live import Outlet
 from pipeline.sources.camera_state import CameraState, Change
 from pipeline.sources.cameras import AnyCamera
 from pipeline.transport.superseding import SupersedingQueue
+from pipeline.web.control import HttpControl
 from pipeline.web.health import Health
 from pipeline.web.metrics import LiveMetrics, MetricsServer
 
@@ -40,6 +41,11 @@ class Instruments(Closing):
             if config is not None
             else None
         )
+
+    def obey(self, control: HttpControl) -> None:
+        """Answer commands from now on."""
+        if self.server is not None:
+            self.server.obey(control)
 
     def changed(self, change: Change) -> None:
         """A camera is in another state."""

@@ -46,6 +46,7 @@ from pipeline.stages.encode_streaming import streams
 from pipeline.telemetry import Telemetry
 from pipeline.transport.superseding import SupersedingQueue
 from pipeline.version import __version__
+from pipeline.web.control import HttpControl
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +108,9 @@ class LiveRun(Closing):
             opened.callback(self.instruments.close)
             self._join(link, folder, reread, opened)
             self._control = self._open_control(config, folder, opened)
+            if config.control_http is not None:
+                token = config.control_http.read_token()
+                self.instruments.obey(HttpControl(Commands(self), token))
             self._record = LiveRecord(folder, config, command, self.perception, self.identity)
             self._opened = opened.pop_all()
 

@@ -117,11 +117,15 @@ class Address:
         return self.shown
 
 
-def read_password(path: Path) -> str:
+def read_password(path: Path, *, key: str = "password_file") -> str:
     """Return the password a file holds: its first line, without the line's end.
 
     A file that others than its owner may read is used, with a warning in the log: containers mount
     secrets so.
+
+    Args:
+        path: The file.
+        key: Of the configuration, for errors.
 
     Raises:
         ConfigError: The file cannot be read, or is empty.
@@ -131,11 +135,9 @@ def read_password(path: Path) -> str:
             mode, password = os.fstat(file.fileno()).st_mode, file.readline(4096).rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ConfigError(
-            f"password_file: expected a file with a password, got {path}: {why}"
-        ) from error
+        raise ConfigError(f"{key}: expected a file with a password, got {path}: {why}") from error
     if not password:
-        raise ConfigError(f"password_file: expected a password in the first line of {path}")
+        raise ConfigError(f"{key}: expected a password in the first line of {path}")
     if mode & 0o077:
         logger.warning("%s can be read by others than its owner: chmod 600 it", path)
     return password

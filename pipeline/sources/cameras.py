@@ -168,8 +168,12 @@ class Cameras(Closing):
             self._is_closed = True
             cameras, self._cameras = list(self._cameras.values()), {}
             self._changed.notify_all()
-        for camera in cameras:
-            camera.close()
+        # At once: one that hangs takes no time from the others.
+        threads = [threading.Thread(target=camera.close, daemon=True) for camera in cameras]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
     def _gathered(self) -> tuple[Frame, ...]:
         """Return at most one frame a camera, waiting no longer than the window for the last."""

@@ -13,7 +13,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from socketserver import ThreadingMixIn
@@ -34,12 +34,14 @@ from pipeline.sources.camera import CameraCounts
 from pipeline.sources.camera_state import CameraState, Change
 from pipeline.transport.superseding import QueueCounts
 from pipeline.version import __version__
+from pipeline.web.control import HttpControl
 from pipeline.web.health import Answer, Health
 
 logger = logging.getLogger(__name__)
 
 _LONGEST_LABEL = 100
 _MOST_REQUESTS = 8
+_READ = ("/metrics", "/healthz", "/readyz")
 _READ_TIMEOUT_S = 5.0
 _REQUEST_TIMEOUT_S = 10.0
 
@@ -204,7 +206,8 @@ class _LatencyCollector(Collector):
 class MetricsServer(Closing):
     """Answers /metrics, /healthz and /readyz, a few requests at a time, none for long.
 
-    It asks for no password: whoever reaches it sees the cameras' names and states.
+    For these it asks for no password: whoever reaches it sees the cameras' names and states.
+    With a `control` it also answers /status and /control, to whom that lets.
 
     Args:
         host: Address to listen on.
@@ -230,6 +233,10 @@ class MetricsServer(Closing):
         )
         self._thread.start()
 
+    def obey(self, control: HttpControl) -> None:
+        """Answer commands from now on."""
+        self._server.control = control
+
     @property
     def port(self) -> int:
         """The port it listens on."""
@@ -251,6 +258,7 @@ class _Server(ThreadingMixIn, HTTPServer):
     def __init__(self, host: str, port: int, registry: CollectorRegistry, health: Health) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.registry, self.health = registry, health
+        self.control: HttpControl | None = None
         self._lock = threading.Lock()
         self._open: dict[socket.socket, float] = {}  # since when
         super().__init__((host, port), _Handler)
@@ -310,10 +318,27 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_health(self.server.health.alive())
         elif path == "/readyz":
             self._send_health(self.server.health.ready())
-        else:
+        elif not self._is_controlled(path):
             self._send(404, "text/plain", b"expected /metrics, /healthz or /readyz\n")
 
     do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        if self.path in _READ:
+            self._send(405, "text/plain", b"expected GET\n", {"Allow": "GET, HEAD"})
+        elif not self._is_controlled(self.path):
+            self._send(404, "text/plain", b"expected /control of a run with control_http\n")
+
+    def _is_controlled(self, path: str) -> bool:
+        """Answer a command, if this is a path of one."""
+        control = self.server.control
+        if control is None or not control.has(path):
+            return False
+        reply = control.reply(self.command, path, self.headers, self.rfile)
+        body = json.dumps(reply.body, ensure_ascii=False, allow_nan=False)
+        encoded = body.encode("utf-8", "replace") + b"\n"
+        self._send(reply.status, "application/json", encoded, reply.headers)
+        return True
 
     def log_message(self, format: str, *args: object) -> None:
         logger.debug("metrics: %s", format % args)
@@ -326,8 +351,12 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.dumps(answer.body, indent=1).encode() + b"\n"
         self._send(200 if answer.is_good else 503, "application/json", body)
 
-    def _send(self, status: int, content_type: str, body: bytes) -> None:
+    def _send(
+        self, status: int, content_type: str, body: bytes, more: Mapping[str, str] | None = None
+    ) -> None:
         self.send_response(status)
+        for name, value in (more or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")

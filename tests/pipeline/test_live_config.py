@@ -24,6 +24,8 @@ NASTY = "p@s:s/w#o?r%d"
         ("cameras: {gate: 'rtsp://u:hun@ter22/a@h/'}", r"cameras\.gate\.url: .*several"),
         ("camera: {}", "unknown key .*cameras"),
         ("sinks: [{kind: webhok}]", "did you mean webhook"),
+        ("sinks: [{kind: zmq}, {kind: zmq}]", "name of its own for each sink, got 'zmq' twice"),
+        ("sinks: [{kind: zmq, name: events.jsonl}]", "got 'events.jsonl' twice"),
     ],
 )
 def test_a_mistake_in_the_file_is_named_with_its_camera_and_no_secret(
@@ -52,6 +54,14 @@ def test_what_is_shown_of_a_configuration_has_no_secret(
         assert secret not in shown
         assert any(secret in each for each in config.secrets())
     assert config.cameras["gate"].url == "rtsp://guard:${GATE}@h/s"
+
+
+def test_what_authorises_is_a_secret_under_any_name(tmp_path: Path) -> None:
+    path = tmp_path / "live.yaml"
+    path.write_text("sinks: [{kind: webhook, url: 'https://h/', Authorization: Basic hunter22}]")
+    with pytest.raises(ConfigError) as error:
+        load_live_config(path)
+    assert "hunter22" not in str(error.value)
 
 
 def test_a_password_may_lie_in_a_file(tmp_path: Path) -> None:

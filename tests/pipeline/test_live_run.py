@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 import yaml
@@ -399,6 +400,39 @@ def test_the_control_socket_obeys_whoever_may_open_it(
     assert [camera["name"] for camera in ask(path, {"do": "status"})["cameras"]] == ["b"]
     ask(path, {"do": "stop"})
     running.wait_for(lambda: not path.exists() or running.notebook.sightings("ended"))
+
+
+def test_the_same_is_obeyed_over_http_from_whoever_has_the_token(
+    start: Start, clip: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("a-token-of-many-letters\n")
+    (tmp_path / "token").chmod(0o600)
+    control = {"token_file": str(tmp_path / "token")}
+    running = start({"a": str(clip)}, metrics={"port": 0}, control_http=control)
+    assert running.run.instruments.server is not None
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{running.run.instruments.server.port}",
+        headers={"Authorization": "Bearer a-token-of-many-letters"},
+        trust_env=False,
+    ) as client:
+
+        def states() -> dict[str, str]:
+            cameras = client.get("/status").raise_for_status().json()["cameras"]
+            return {camera["name"]: camera["state"] for camera in cameras}
+
+        def do(**request: object) -> None:
+            assert client.post("/control", json=request).json() == {"ok": True}
+
+        running.wait_for(lambda: states() == {"a": "live"})
+        do(do="pause", name="a")
+        do(do="add", name="b", camera={"url": str(clip), "process": True})
+        running.wait_for(lambda: states() == {"a": "paused", "b": "live"})
+        do(do="remove", name="b")
+        assert states() == {"a": "paused"}
+        assert client.post("/control", json={"do": "dance"}).status_code == 422
+        assert client.get("/status", headers={"Authorization": "x"}).status_code == 401
+        do(do="stop")
+    assert running.end() < IN_TIME_S
 
 
 @pytest.mark.parametrize(

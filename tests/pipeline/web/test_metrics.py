@@ -182,7 +182,7 @@ def test_readyz_says_why_not_and_how_each_camera_is(
 def test_other_paths_and_verbs_are_refused(server: MetricsServer) -> None:
     assert get(server, "/etc/passwd").status_code == 404
     url = f"http://127.0.0.1:{server.port}/metrics"
-    assert httpx.post(url, content=b"x", trust_env=False).status_code == 501
+    assert httpx.post(url, content=b"x", trust_env=False).status_code == 405
     head = httpx.head(url, trust_env=False)
     assert (head.status_code, head.content) == (200, b"")
 

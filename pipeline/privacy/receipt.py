@@ -224,7 +224,5 @@ def _span(removed: Removed) -> str:
     if removed.oldest_unix_s is None or removed.newest_unix_s is None:
         return ""
     moments = (removed.oldest_unix_s, removed.newest_unix_s)
-    oldest, newest = (
-        datetime.fromtimestamp(each, UTC).isoformat(" ", "seconds") for each in moments
-    )
+    oldest, newest = (f"{datetime.fromtimestamp(each, UTC):%Y-%m-%d %H:%M} UTC" for each in moments)
     return f", {oldest} to {newest}"

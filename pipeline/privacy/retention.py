@@ -46,8 +46,8 @@ class Remover:
     """Removes data about people, and records it.
 
     What is to go is recorded before anything does, and what went after: killed in between, it
-    shows in the log that it began, and the same again removes the rest. When nothing is to go,
-    nothing is recorded.
+    shows in the log that it began, and the same again removes the rest and says that it ended.
+    When nothing is to go, nothing is recorded.
 
     Attributes:
         places: Where to look.
@@ -102,9 +102,9 @@ class Remover:
     ) -> Removal:
         planned, problems = self._collect(going, is_dry_run=True)
         removal = Removal(tuple(planned))
-        if planned and not self.is_dry_run:
-            begun = removal_details(planned)
-            self.log.record(f"{action}-begun", who=self.who, subject=subject, details=begun)
+        begun = f"{action}-begun"
+        if not self.is_dry_run and (planned or self._was_cut_short(begun, action, subject)):
+            self.log.record(begun, who=self.who, subject=subject, details=removal_details(planned))
             removed, problems = self._collect(going, is_dry_run=False)
             done = {**removal_details(removed), "problems": problems}
             entry = self.log.record(action, who=self.who, subject=subject, details=done)
@@ -112,6 +112,15 @@ class Remover:
         if problems:
             raise PartlyRemoved("\n".join(["not everything was removed:", *problems]), removal)
         return removal
+
+    def _was_cut_short(self, begun: str, action: str, subject: str) -> bool:
+        """Return whether it was begun before and never said to have ended."""
+        entries = self.log.entries() if self.log.path.exists() else ()
+        last = None
+        for entry in entries:
+            if entry.subject == subject and entry.action in {begun, action}:
+                last = entry.action
+        return last == begun
 
     def _collect(
         self, going: Callable[[Place, bool], Iterator[Removed]], *, is_dry_run: bool

@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError, PrivacyError
@@ -16,6 +16,7 @@ from pipeline.privacy.keys import KeyConfig, derived, make_key_file, read_keys
 OLD, NEW, OTHER = (bytes([number]) * 32 for number in range(3))
 
 
+@settings(deadline=None)
 @given(plain=st.binary(max_size=300), of=st.binary(max_size=40))
 def test_what_was_sealed_opens_again(plain: bytes, of: bytes) -> None:
     sealed = Cipher([OLD]).seal(plain, of=of)
@@ -24,6 +25,7 @@ def test_what_was_sealed_opens_again(plain: bytes, of: bytes) -> None:
     assert Cipher([OLD]).open(sealed, of=of) == plain
 
 
+@settings(deadline=None)
 @given(data=st.data(), plain=st.binary(max_size=60))
 def test_one_changed_bit_anywhere_is_noticed(data: st.DataObject, plain: bytes) -> None:
     sealed = bytearray(Cipher([OLD]).seal(plain, of=b"row 1"))
@@ -33,6 +35,7 @@ def test_one_changed_bit_anywhere_is_noticed(data: st.DataObject, plain: bytes) 
         Cipher([OLD]).open(bytes(sealed), of=b"row 1")
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_what_was_cut_or_is_anything_else_is_refused(data: st.DataObject) -> None:
     sealed = Cipher([OLD]).seal(b"walk", of=b"row 1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.privacy.pseudonyms import PseudonymKey, period_of
@@ -13,7 +13,8 @@ from pipeline.privacy.pseudonyms import PseudonymKey, period_of
 HERE, THERE = PseudonymKey(b"h" * 32), PseudonymKey(b"t" * 32)
 
 
-@given(st.integers(0) | st.text(max_size=50), st.integers(0, 10**6))
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0) | st.text("aö7 ", max_size=8), st.integers(0, 10**6))
 def test_a_pseudonym_is_short_readable_and_always_the_same(who: int | str, period: int) -> None:
     name = HERE.pseudonym(who, period=period)
     assert re.fullmatch(r"person-[0-9A-HJKMNP-TV-Z]{4}", name)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pydantic import JsonValue
 
 from gait.closing import Closing
+from gait.runtimes.machine import cores
+from gait.strict import StrictModel
 from pipeline.config import PipelineConfig
 from pipeline.errors import PipelineError
 from pipeline.latency import Latencies
@@ -75,7 +77,7 @@ class Perceiving(Closing):
         self._instruments = instruments
         self._failures = failures
         self._end_after_s = config.end_after_s
-        models = _one_after_another(config.pipeline)
+        models = _as_live(config.pipeline)
         self.perception = Perception(models, telemetry, is_streaming=is_streaming)
         self.board = Board(latencies)
         self.overload = OverloadPolicy(config.overload, self)
@@ -172,10 +174,20 @@ class Perceiving(Closing):
             self._failures.give_up(PipelineError(words))
 
 
-def _one_after_another(config: PipelineConfig) -> PipelineConfig:
-    """Return the configuration without steps that run ahead: what waits there would grow old."""
+def _as_live(config: PipelineConfig) -> PipelineConfig:
+    """Return the configuration without steps that run ahead: what waits there would grow old.
+
+    Instead each step uses all cores by itself, unless told how many.
+    """
     runtime = config.runtime.model_copy(update={"ahead": 0})
-    return config.model_copy(update={"runtime": runtime})
+    steps = {name: _on_all_cores(getattr(config, name)) for name in ("detector", "segmenter")}
+    return config.model_copy(update={"runtime": runtime, **steps})
+
+
+def _on_all_cores(step: StrictModel) -> StrictModel:
+    if "threads" not in type(step).model_fields or "threads" in step.model_fields_set:
+        return step
+    return step.model_copy(update={"threads": cores()})
 
 
 def _words(change: Change) -> str:

@@ -66,8 +66,10 @@ class YoloConfig(StrictModel):
             small to recognise, lower follows them anyway.
         max_people: At most so many boxes a frame, the strongest. Higher serves crowds, at the
             price of segmentation time.
-        threads: Cores one inference may use on the CPU, except with ultralytics. One is best when
-            the stages overlap; higher shortens the wait where nothing else runs.
+        threads: Cores that may be used on the CPU, except with ultralytics: for as many frames or
+            tiles at once where the model takes one a call, else for one call. One is best when
+            the stages overlap; higher shortens the wait where nothing else runs. A live run takes
+            all cores unless told.
         tiles: Overlapping pieces a frame is cut into along its longer side; None is 2 for the
             bundled model and 1 for any other. Higher finds smaller people, at a proportional cost.
         resize: "letterbox" keeps the picture's proportions, "stretch" fills the model's square;

@@ -19,6 +19,7 @@ from gait.runtimes.opening import open_session
 from gait.runtimes.session import Profile, Session, Vendor
 from pipeline.errors import ModelError
 from pipeline.stages.detect_boxes import clip_to_frame, suppress
+from pipeline.stages.side_by_side import SideBySide
 from pipeline.values import Frame
 from pipeline.weights import sha256_of
 from trackers.boxes import Detections
@@ -70,8 +71,9 @@ class OnnxDetector:
     The model takes RGB in 0..1 of shape (B, 3, S, S). Two output layouts are understood:
     (B, 4 + classes, N) with centres and sizes that still need suppression (YOLOv8, YOLO11, the
     bundled SSDLite), and (B, N, 6) with corners, confidence and class (end-to-end exports).
-    A model with a fixed batch of one is called once a frame, others with up to 32 at a time, and
-    with fewer where the memory of a GPU does not suffice.
+    A model with a fixed batch of one is called once a frame, in as many threads at once as may be
+    used; others with up to 32 frames at a time, and with fewer where the memory of a GPU does not
+    suffice.
 
     Attributes:
         description: File, runtime, device and input size.
@@ -89,11 +91,17 @@ class OnnxDetector:
         self._imgsz = _image_size(path, shape, file.metadata, config.imgsz)
         self._batch = 1 if isinstance(shape[0], int) else _LARGEST_BATCH
         self.model_hash: str | None = sha256_of(path)
-        self._session = _open(path, config, {input_name: _profile(self._imgsz, self._batch)})
+        # OpenVINO's calls wait for each other.
+        at_once = config.threads if self._batch == 1 and config.backend != "openvino" else 1
+        threads = config.threads if at_once == 1 else 1
+        profile = _profile(self._imgsz, self._batch)
+        self._session = _open(path, config, threads, {input_name: profile})
+        self._calls = SideBySide(at_once, "detect")
         self.description = f"{self._session.description}, {self._imgsz} px"
 
     def close(self) -> None:
         """Give back the model; the detector cannot be used afterwards."""
+        self._calls.close()
         self._session.close()
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
@@ -102,6 +110,8 @@ class OnnxDetector:
         Raises:
             ModelError: The model fails or answers in a layout that is not understood.
         """
+        if self._batch == 1:
+            return self._calls.map(lambda frame: self._detect_together([frame])[0], frames)
         found: list[Detections] = []
         while len(found) < len(frames):  # the batch may shrink meanwhile
             found += self._detect_together(frames[len(found) : len(found) + self._batch])
@@ -202,13 +212,13 @@ def _read(path: Path) -> OnnxFile:
         raise ModelError(f"model {error}") from error
 
 
-def _open(path: Path, config: YoloConfig, profiles: dict[str, Profile]) -> Session:
+def _open(path: Path, config: YoloConfig, threads: int, profiles: dict[str, Profile]) -> Session:
     try:
         return open_session(
             path,
             vendor=_VENDORS[config.backend],
             device=config.device,
-            threads=config.threads,
+            threads=threads,
             profiles=profiles,
         )
     except CheckpointError as error:

@@ -51,8 +51,9 @@ class PoseConfig(StrictModel):
             package are there, else onnxruntime. TensorRT is the fastest on a GPU, at the price of a
             first start that compiles.
         device: "auto" (a GPU where the backend finds one), "cpu", "cuda" or "cuda:N".
-        threads: Cores one inference may use on the CPU. More shortens the wait, at the price of
-            the stages that run beside it.
+        threads: Cores that may be used on the CPU, each for one person at a time. More shortens
+            the wait, at the price of the stages that run beside it. A live run takes all cores
+            unless told.
         threshold: Probability from which a pixel is the person. Higher trims coats and hair, lower
             lets shadows in.
         presence: Probability that there is a person at all, below which the mask is dropped.

@@ -165,6 +165,19 @@ def test_one_segmenter_serves_several_threads(pose: Segmenter, street: list[Fram
             np.testing.assert_array_equal(full(mask, frame), pixels)
 
 
+def test_more_threads_find_the_same_masks(pose: Segmenter, street: list[Frame]) -> None:
+    everybody = [tracks(*COUPLE, WALKER), tracks(WALKER)]
+    expected = pose.segment(street[:2], everybody)
+    segmenter = PoseConfig(threads=3).build()
+    found = segmenter.segment(street[:2], everybody)
+    segmenter.close()
+    for frame, masks, others in zip(street, found, expected, strict=False):
+        for mask, other in zip(masks, others, strict=True):
+            assert (mask is None) == (other is None)
+            if mask is not None:
+                np.testing.assert_array_equal(full(mask, frame), full(other, frame))
+
+
 def test_a_higher_threshold_gives_a_smaller_mask(street: list[Frame]) -> None:
     sizes = []
     for threshold in (0.1, 0.5, 0.9):

@@ -146,12 +146,15 @@ class StreamTrackers:
     """Follows the people of every stream, each stream by a tracker of its own.
 
     Ids stay unique in a stream across epochs: when the picture's size changes or a camera
-    reconnects, the old tracker's people end and a new tracker counts on from their ids.
+    reconnects, the old tracker's people end and a new tracker counts on from their ids. So it does
+    when a stream ends and another of its name begins: what is still to be told of the old one's
+    people must not be taken for the new one's.
     """
 
     def __init__(self, build: Callable[[], Tracker]) -> None:
         self._build = build
         self._streams: dict[str, _StreamState] = {}
+        self._highest: dict[str, int] = {}  # id of each stream that has ended
 
     def update(self, frames: Sequence[Frame], detections: Sequence[Detections]) -> list[Tracks]:
         """Return the tracks in each frame; frames of one stream come in time order."""
@@ -160,7 +163,10 @@ class StreamTrackers:
     def finish(self, stream: str) -> tuple[int, ...]:
         """End every track of a stream that is over and return their ids."""
         state = self._streams.pop(stream, None)
-        return () if state is None else _shifted(state.tracker.finish(), state.first_id)
+        if state is None:
+            return ()
+        self._highest[stream] = state.highest_id
+        return _shifted(state.tracker.finish(), state.first_id)
 
     def _update(self, frame: Frame, detections: Detections) -> Tracks:
         state, ended_before = self._state(frame)
@@ -182,12 +188,9 @@ class StreamTrackers:
         state = self._streams.get(frame.stream)
         if state is not None and state.epoch == frame.epoch:
             return state, ()
-        ended: tuple[int, ...] = ()
-        first_id, highest_id = 0, -1
-        if state is not None:
-            ended = self.finish(frame.stream)
-            first_id = highest_id = state.highest_id + 1
-        state = _StreamState(self._build(), frame.epoch, frame.time_s, first_id, highest_id)
+        ended = self.finish(frame.stream)
+        highest_id = self._highest.get(frame.stream, -1)
+        state = _StreamState(self._build(), frame.epoch, frame.time_s, highest_id + 1, highest_id)
         self._streams[frame.stream] = state
         return state, ended
 

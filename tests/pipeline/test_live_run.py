@@ -169,6 +169,19 @@ def test_a_removed_camera_ends_its_tracks_and_leaves_the_table(start: Start, cli
     assert [camera.name for camera in running.run.status().cameras] == ["b"]
 
 
+def test_a_camera_removed_and_added_again_never_reuses_a_track_id(start: Start, clip: Path) -> None:
+    running = start({"a": str(clip)})
+    for turn in range(1, 4):
+        running.wait_for(lambda turn=turn: len(running.notebook.sightings("seen")) == turn)
+        running.run.desk.remove("a")
+        running.wait_for(lambda turn=turn: len(running.notebook.sightings("ended")) == turn)
+        running.run.desk.add("a", str(clip))
+    ids = [sighting["track_id"] for sighting in running.notebook.sightings("ended")]
+    assert ids == sorted(set(ids))
+    unix_s = [sighting["start_unix_s"] for sighting in running.notebook.sightings("ended")]
+    assert unix_s == sorted(unix_s)
+
+
 class Sometimes:
     """A stage that fails on some calls."""
 

@@ -58,6 +58,17 @@ def test_a_stream_that_is_over_forgets_its_tracker():
     assert trackers.finish("cam") == ()
 
 
+def test_a_stream_of_the_same_name_as_one_that_is_over_counts_on():
+    trackers = StreamTrackers(ByteTrack)
+    before = ids(follow(trackers, range(10)))
+    trackers.finish("cam")
+    after = follow(trackers, range(10))
+    assert before
+    assert ids(after)
+    assert not before & ids(after)
+    assert [t.ended for t in after] == [()] * 10
+
+
 def test_the_detector_s_masks_follow_their_boxes_into_the_tracks():
     trackers = StreamTrackers(ByteTrack)
     left, right = (Mask(np.ones((4, n), np.bool_), 0, 0) for n in (3, 5))

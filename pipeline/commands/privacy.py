@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.commands.purge import place, removal_table
-from pipeline.errors import ConfigError, OutputError, PrivacyError
+from pipeline.commands.purge import log_beside, place, removal_table
+from pipeline.errors import OutputError, PrivacyError
 
 if TYPE_CHECKING:
     from pipeline.gallery.exemplar import Identity
@@ -116,7 +116,7 @@ def export(
     from pipeline.privacy.access import gather, gather_zip
     from pipeline.privacy.audit import current_user
 
-    log = _log(where, audit)
+    log = log_beside(where, audit)
     with ExitStack() as stack:
         places = [place(name, stack, _key_if_any(key)) for name in where]
         labels, subject = _labels(who, places)
@@ -159,7 +159,7 @@ def forget(
     from pipeline.privacy.receipt import Signer
     from pipeline.privacy.retention import Remover
 
-    log = _log(where, audit)
+    log = log_beside(where, audit)
     if receipt is not None and not dry_run:
         Signer.load(_key_config(key))  # a key that is missing is missed before anything goes
     with ExitStack() as stack:
@@ -237,14 +237,6 @@ def _sources(who: str, places: Sequence[Place], log: AuditLog, where: Sequence[s
         logs=[log, *(AuditLog(path) for path in sorted(beside) if path.is_file())],
         galleries=[partial(write_person, *known) for known in _known(who, places)],
     )
-
-
-def _log(where: Sequence[str], audit: Path | None) -> AuditLog:
-    from pipeline.privacy.audit import AuditLog, audit_path
-
-    if audit is None and "://" in where[0]:
-        raise ConfigError("--audit: expected the audit log of a gallery that is no file here")
-    return AuditLog(audit or audit_path(Path(where[0])))
 
 
 def _key_config(path: Path | None) -> KeyConfig:

@@ -18,6 +18,7 @@ from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipeline.live_config import LiveConfig
+    from pipeline.privacy.audit import AuditLog
     from pipeline.privacy.keys import KeyConfig
     from pipeline.privacy.limits import RetentionConfig
     from pipeline.privacy.places import Place
@@ -59,13 +60,13 @@ def purge(
     Enrolments that have expired go always; people known by a pseudonym go a day after they were
     last seen. It may run while cameras run, and as often as you like. Run it daily.
     """
-    from pipeline.privacy.audit import AuditLog, audit_path, current_user
+    from pipeline.privacy.audit import current_user
     from pipeline.privacy.retention import purge
 
     with ExitStack() as stack:
         config, names = _configured(what, out)
-        places = [place(name, stack) for name in names]
-        log = AuditLog(audit or audit_path(Path(names[0])))
+        log = log_beside(names, audit)
+        places = [_configured_place(name, config, stack) for name in names]
         retention = _retention(config, keep or [])
         done = purge(places, retention, log=log, who=current_user(), is_dry_run=dry_run)
     console = Console(highlight=False, soft_wrap=True)
@@ -101,6 +102,29 @@ def _places_of(config: LiveConfig, out: Path) -> Iterator[str]:
             f"{out}: expected the folder this configuration is run with: say which with --out"
         )
     yield from there
+
+
+def _configured_place(name: str, config: LiveConfig | None, stack: ExitStack) -> Place:
+    """Return where data are; the configured gallery may want a password or a key."""
+    from pipeline.privacy.galleries import GalleryPlace
+
+    if config is None or name != config.pipeline.gallery.path:
+        return place(name, stack)
+    return GalleryPlace(stack.enter_context(config.pipeline.gallery.open_store(model_hash=None)))
+
+
+def log_beside(names: Sequence[str], audit: Path | None) -> AuditLog:
+    """Return the audit log that is given, or the one beside what is named first.
+
+    Raises:
+        ConfigError: Everything is on a server, which has no place beside it.
+    """
+    from pipeline.privacy.audit import AuditLog, audit_path
+
+    files = [name for name in names if "://" not in name]
+    if audit is None and not files:
+        raise ConfigError("--audit: expected the audit log of a gallery that is no file here")
+    return AuditLog(audit or audit_path(Path(files[0])))
 
 
 def place(name: str, stack: ExitStack, key: KeyConfig | None = None) -> Place:

@@ -103,11 +103,12 @@ class AuditLog:
             action: What was done, as a word: letters, digits and -.
             who: Who did it.
             subject: To whom or what.
-            details: Texts, numbers and lists of texts. Passwords in addresses are hidden.
+            details: Texts, numbers and lists of texts. Passwords in addresses are hidden, what is
+                longer than 2000 letters or 100 texts is cut, and says so.
 
         Raises:
             ValueError: The action is no word, or details hold what must not be in a log:
-                embeddings, secrets, bytes, more than fits a line.
+                embeddings, secrets, bytes.
             PrivacyError: It cannot be written, or the log was changed or cut: nothing is added,
                 so that what happened to it can still be seen.
         """

@@ -17,9 +17,10 @@ Detail = str | int | float | bool | None | Sequence[str]
 START = "0" * 64
 """What stands for the hash of the line before the first."""
 
-LONGEST_LINE = 64_000
-_LONGEST_TEXT = 1000
-_MOST_TEXTS = 200
+LONGEST_LINE = 300_000
+_LONGEST_TEXT = 2000
+_LONGEST_IN_LIST = 500
+_MOST_TEXTS = 100
 _ACTION = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _SECRET_KEY = re.compile(r"pass|secret|token|api_?key|embedding$|silhouettes$", re.IGNORECASE)
 _LOGIN = re.compile(r"://\S+@")
@@ -122,17 +123,17 @@ def hash_of(entry: AuditEntry) -> str:
 
 
 def checked(action: str, who: str, subject: str, details: Mapping[str, Detail]) -> dict[str, Any]:
-    """Return what an entry is to hold, passwords in addresses hidden.
+    """Return what an entry is to hold: passwords in addresses hidden, long texts and lists cut.
 
     Raises:
-        ValueError: It holds what must not be in a log that is never erased, or too much.
+        ValueError: It holds what must not be in a log that is never erased, or far too much.
     """
     if not _ACTION.fullmatch(action):
         raise ValueError(f"action: expected a word of small letters, digits and -, got {action!r}")
     content = {
         "action": action,
-        "who": _clean_text(who, "who"),
-        "subject": _clean_text(subject, "subject"),
+        "who": _clean_text(who),
+        "subject": _clean_text(subject),
         "details": {key: _detail(key, value) for key, value in details.items()},
     }
     if len(_as_bytes(content)) > LONGEST_LINE - 1000:
@@ -146,18 +147,20 @@ def _detail(key: str, value: Detail) -> Detail:
     if isinstance(value, float) and math.isfinite(value):
         return value
     texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list | tuple) or len(texts) > _MOST_TEXTS or _SECRET_KEY.search(key):
+    is_text = isinstance(texts, list | tuple) and all(isinstance(each, str) for each in texts)
+    if not is_text or _SECRET_KEY.search(key):
         raise ValueError(
-            f"details.{key}: expected a finite number or at most {_MOST_TEXTS} texts, and nothing "
-            f"secret, got {type(value).__name__}: it would be in the log for good"
+            f"details.{key}: expected a text, a finite number or texts, and nothing secret, got "
+            f"{type(value).__name__}: it would be in the log for good"
         )
-    clean = [_clean_text(each, f"details.{key}") for each in texts]
-    return clean[0] if isinstance(value, str) else clean
+    if isinstance(value, str):
+        return _clean_text(value)
+    more = [f"and {len(texts) - _MOST_TEXTS} more"] if len(texts) > _MOST_TEXTS else []
+    return [_clean_text(text, _LONGEST_IN_LIST) for text in texts[:_MOST_TEXTS]] + more
 
 
-def _clean_text(text: object, where: str) -> str:
-    """Return a text as UTF-8 can hold it, without the password of an address."""
-    if not isinstance(text, str) or len(text) > _LONGEST_TEXT:
-        raise ValueError(f"{where}: expected a text of at most {_LONGEST_TEXT} letters")
+def _clean_text(text: str, most: int = _LONGEST_TEXT) -> str:
+    """Return a text as UTF-8 can hold it, not too long, without the password of an address."""
     text = text.encode("utf-8", "backslashreplace").decode()
-    return _QUERY_SECRET.sub(r"\1***", _LOGIN.sub("://***@", text))
+    text = _QUERY_SECRET.sub(r"\1***", _LOGIN.sub("://***@", text))
+    return text if len(text) <= most else text[: most - 3] + "..."

@@ -152,11 +152,9 @@ class Signer:
 def removal_details(removed: Sequence[Removed]) -> dict[str, str | int | list[str]]:
     """Return what the audit log keeps of a removal: how much of what from where, no names."""
     lines = [f"{each.kind}: {each.count} from {each.where}{_span(each)}" for each in removed]
-    # 200 lines of an audit entry; a purge of more places names the first ones.
-    more = [f"and {len(lines) - 100} more places"] if len(lines) > 100 else []
     return {
         "count": sum(each.count for each in removed),
-        "removed": [line[:500] for line in lines[:100]] + more,
+        "removed": lines,
         "removed_sha256": _digest_of(removed),
     }
 

@@ -120,10 +120,10 @@ def test_what_is_no_receipt_is_refused(text: str) -> None:
 
 def test_the_log_counts_what_went_and_names_no_more_places_than_fit(log: AuditLog) -> None:
     many = [REMOVED[0].model_copy(update={"where": f"{at}/" + "x" * 600}) for at in range(300)]
-    details = removal_details(many)
-    log.record("purge", who="anna", subject="expired data", details=details)
-    assert details["count"] == 900
-    assert details["removed"][-1] == "and 200 more places"  # type: ignore[index]
+    entry = log.record("purge", who="a", subject="expired data", details=removal_details(many))
+    assert entry.details["count"] == 900
+    assert entry.details["removed"][-1] == "and 200 more"  # type: ignore[index]
+    verify_receipt(SITE.sign(entry, many), log=log)
     assert removal_details(REMOVED)["removed"] == [
         "embeddings: 3 from people.gallery, 2001-09-09 01:46 UTC to 2004-11-09 11:33 UTC",
         "video: 1 from live",

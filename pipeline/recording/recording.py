@@ -63,7 +63,7 @@ class Recording(Closing):
         self._most_bytes = config.memory_mb * 1e6 / 2
         self._tools = Tools(
             config,
-            Encoding(codec, crf=config.crf, key_s=_KEY_S, threads=1),
+            Encoding(codec, crf=config.crf, key_s=_KEY_S, is_live=True, threads=1),
             self._shelf,
             PreRoll(config.before_s, self._most_bytes),
             Identities(),

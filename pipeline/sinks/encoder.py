@@ -46,7 +46,8 @@ class Encoding:
         preset: x264's preset. Slower ones make smaller files, at the price of time.
         key_s: Seconds after which a picture is encoded that needs no other; None leaves it to the
             encoder. Lower loses less when the end is cut off, at the price of size.
-        is_live: Whether each picture leaves the encoder at once.
+        is_live: Whether each picture leaves the encoder at once, at the price of some size or
+            detail.
         threads: Threads of the encoder; 0 lets it choose. More are quicker, at the price of memory.
     """
 
@@ -126,9 +127,9 @@ class PictureEncoder:
         frame.time_base = self._encoding.clock
         # MP4 refuses a time twice; a broken recording may hold one.
         pts = max(round(time_s / self._encoding.clock), self._last_pts + 1)
-        if self._waiting is not None:
+        if self._last_pts >= 0:
             self._duration = pts - self._last_pts
-            self._encode_waiting()
+        self._encode_waiting()
         self._waiting, self._last_pts = (frame, pts), pts
         if self._encoding.is_live:
             self._encode_waiting()

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from pipeline.recording.clip import ClipRecord
 from pipeline.recording.recording import Recording
@@ -54,7 +55,7 @@ def sighting(
     track_id: int, identity: str | None, what: str = "seen", camera: str = "gate"
 ) -> Event:
     """Return what identity says of a track."""
-    content = {
+    content: dict[str, JsonValue] = {
         "event": what,
         "id": f"{camera}/{track_id}/1",
         "camera": camera,
@@ -83,7 +84,11 @@ def record(clip: Path) -> ClipRecord:
 
 def decode(path: Path) -> Pictures:
     with av.open(str(path)) as container:
-        return [(f.time or 0.0, f.to_ndarray(format="bgr24")) for f in container.decode(video=0)]
+        return [(f.time or 0.0, _bgr(f)) for f in container.decode(video=0)]
+
+
+def _bgr(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    return np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
 
 
 def index_of(image: NDArray[np.uint8]) -> int:

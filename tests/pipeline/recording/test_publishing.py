@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -31,9 +32,9 @@ class Taker:
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.port: int = self.next_line()["port"]
 
-    def next_line(self) -> dict[str, int]:
+    def next_line(self) -> dict[str, Any]:
         assert self._process.stdout is not None
-        line: dict[str, int] = json.loads(self._process.stdout.readline())
+        line: dict[str, Any] = json.loads(self._process.stdout.readline())
         return line
 
     def kill(self) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import av
 import numpy as np
@@ -12,14 +13,14 @@ from pipeline.sinks.encoder import CODECS, Encoding, PictureEncoder, best_codec,
 CANVAS = Canvas(64, 48)
 
 
-def encode(encoding: Encoding, times_s: list[float]) -> list[av.Packet]:
+def encode(encoding: Encoding, times_s: list[float]) -> list[Any]:
     file = io.BytesIO()
     container = av.open(file, "w", format="matroska")
     with PictureEncoder(container, CANVAS, encoding) as encoder:
         for time_s in times_s:
             encoder.add(np.zeros((48, 64, 3), np.uint8), time_s)
     file.seek(0)
-    with av.open(file) as read:
+    with av.open(file, "r") as read:
         return [packet for packet in read.demux(video=0) if packet.size]
 
 

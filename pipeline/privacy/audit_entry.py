@@ -146,17 +146,20 @@ def _detail(key: str, value: Detail) -> Detail:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    texts = [value] if isinstance(value, str) else value
-    is_text = isinstance(texts, list | tuple) and all(isinstance(each, str) for each in texts)
-    if not is_text or _SECRET_KEY.search(key):
-        raise ValueError(
-            f"details.{key}: expected a text, a finite number or texts, and nothing secret, got "
-            f"{type(value).__name__}: it would be in the log for good"
-        )
-    if isinstance(value, str):
+    is_secret = bool(_SECRET_KEY.search(key))
+    if isinstance(value, str) and not is_secret:
         return _clean_text(value)
-    more = [f"and {len(texts) - _MOST_TEXTS} more"] if len(texts) > _MOST_TEXTS else []
-    return [_clean_text(text, _LONGEST_IN_LIST) for text in texts[:_MOST_TEXTS]] + more
+    if isinstance(value, list | tuple) and not is_secret and all(map(_is_text, value)):
+        more = [f"and {len(value) - _MOST_TEXTS} more"] if len(value) > _MOST_TEXTS else []
+        return [_clean_text(text, _LONGEST_IN_LIST) for text in value[:_MOST_TEXTS]] + more
+    raise ValueError(
+        f"details.{key}: expected a text, a finite number or texts, and nothing secret, got "
+        f"{type(value).__name__}: it would be in the log for good"
+    )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _clean_text(text: str, most: int = _LONGEST_TEXT) -> str:

@@ -32,19 +32,27 @@ class SendTo:
     insecure: bool = False
     spool_mb: int = SPOOL_MB
 
+    def check(self) -> None:
+        """Refuse what cannot be used, before models are loaded and files are made.
+
+        Raises:
+            ConfigError: The address or the name is none, or plain text would leave this machine.
+        """
+        from pipeline.transport.keys import check_endpoint
+        from pipeline.transport.zmq_link import check_name
+
+        check_name(self.sender)
+        check_endpoint(self.endpoint, has_keys=self.keys is not None, insecure=self.insecure)
+
     def open(self, folder: ResultsFolder) -> SendingLink:
         """Return the link, which sends at once what an earlier run has left.
 
         Raises:
-            ConfigError: The address or the name is none, or plain text would leave this machine.
             LinkError: The spool cannot be used, or another process has it.
         """
-        from pipeline.transport.keys import check_endpoint
         from pipeline.transport.spool import Spool
-        from pipeline.transport.zmq_link import SendingLink, check_name
+        from pipeline.transport.zmq_link import SendingLink
 
-        check_name(self.sender)  # before there is a file
-        check_endpoint(self.endpoint, has_keys=self.keys is not None, insecure=self.insecure)
         return SendingLink(
             self.endpoint,
             Spool(folder.path / "link.spool", max_bytes=self.spool_mb * 1_000_000),
@@ -68,11 +76,20 @@ class ListenAt:
     keys: ReceiverKeys | None = None
     insecure: bool = False
 
+    def check(self) -> None:
+        """Refuse what cannot be used, before models are loaded and files are made.
+
+        Raises:
+            ConfigError: The address is none, or plain text would cross machines.
+        """
+        from pipeline.transport.keys import check_endpoint
+
+        check_endpoint(self.endpoint, has_keys=self.keys is not None, insecure=self.insecure)
+
     def open(self, folder: ResultsFolder) -> ReceivingLink:
         """Return the link, which goes on where an earlier run has ended.
 
         Raises:
-            ConfigError: The address is none, or plain text would cross machines.
             LinkError: The address is taken, or the marks cannot be read or are in use.
         """
         from pipeline.transport.zmq_link import ReceivingLink

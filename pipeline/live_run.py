@@ -96,6 +96,8 @@ class LiveRun(Closing):
         self._began_s = time.monotonic()
         self._wishes: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._problem: PipelineError | None = None
+        if link is not None:
+            link.check()
         with ExitStack() as opened:
             folder = None if out is None else live_folder(out)
             has_sightings = not isinstance(link, SendTo)

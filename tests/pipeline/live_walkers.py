@@ -18,12 +18,19 @@ FPS = 25
 IN_TIME_S = 15.0  # a run ends within 5 s by itself; a test shares the processor with others
 
 
-def write_walker(folder: Path) -> dict[str, object]:
-    """Write the recordings and return the `pipeline` block that replays them."""
+def write_walker(folder: Path, *, there: int = 1, away: int = 0) -> dict[str, object]:
+    """Write the recordings and return the `pipeline` block that replays them.
+
+    Args:
+        folder: Where.
+        there: Frames the walker is seen, again and again.
+        away: Frames in between.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     left, top, width, height = BOX
     boxes = folder / "boxes.txt"
-    lines = (f"{i},1,{left},{top},{width},{height},1" for i in range(1, NUM_FRAMES + 1))
+    numbers = (i + 1 for i in range(NUM_FRAMES) if i % (there + away) < there)
+    lines = (f"{i},1,{left},{top},{width},{height},1" for i in numbers)
     boxes.write_text("\n".join(lines))
     counts = [encode_rle(figure(phase), left, top, SIZE[::-1]) for phase in range(20)]
     annotations = [

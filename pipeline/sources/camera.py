@@ -79,8 +79,8 @@ class CameraConfig(StrictModel):
             that is not there, or cannot decode the camera's codec, falls back to software. A
             device takes load off the processor, at the price of its memory for every camera.
         process: Read it in a process of its own (Linux), so that what kills a decoder, or takes
-            all memory, costs this camera only; at the price of about 60 MB and of copying each
-            picture once more.
+            all memory, costs this camera only; at the price of about 50 MB and of copying each
+            picture once.
     """
 
     url: str

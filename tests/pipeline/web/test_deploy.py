@@ -17,6 +17,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.cli import app
+from pipeline.live_status import LinkStatus
 from pipeline.sinks.live import SinkCounts
 from pipeline.sources.camera import CameraCounts
 from pipeline.sources.camera_state import CameraState, Change
@@ -37,6 +38,7 @@ def shown_metrics() -> set[str]:
     metrics.sighting("gate")
     metrics.sink("log", SinkCounts())
     metrics.observe("stage", 0.1)
+    metrics.link(LinkStatus(endpoint="tcp://hub:5800", counts={"sent": 1}))
     families = text_string_to_metric_families(generate_latest(metrics.registry).decode())
     return {sample.name for family in families for sample in family.samples}
 

@@ -39,7 +39,7 @@ class RecordingConfig(StrictModel):
             holds those that wait for a slow disk: when it is full, pictures are lost and counted.
     """
 
-    folder: str = "recordings"
+    folder: str = "clips"
     cameras: Annotated[tuple[str, ...], Field(strict=False)] | None = None
     before_s: float = Field(default=3.0, ge=0, le=30)
     after_s: float = Field(default=3.0, gt=0, le=60)

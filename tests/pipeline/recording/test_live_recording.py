@@ -34,7 +34,7 @@ def test_a_live_run_records_who_was_there(tmp_path: Path) -> None:
         run.stop()
         thread.join(30)
         assert not thread.is_alive()
-    [clip] = clips_in(tmp_path / "out" / "recordings")
+    [clip] = clips_in(tmp_path / "out" / "clips")
     found = record(clip)
     assert (found.camera, found.complete, found.frames) == ("gate", True, len(decode(clip)))
     lines = (tmp_path / "out" / "sightings.jsonl").read_text().splitlines()
@@ -45,7 +45,7 @@ def test_a_live_run_records_who_was_there(tmp_path: Path) -> None:
 
 
 def _is_named(out: Path) -> bool:
-    records = [json.loads(p.read_text()) for p in (out / "recordings").glob("*/*.json")]
+    records = [json.loads(p.read_text()) for p in (out / "clips").glob("*/*.json")]
     return any(track["identity"] for each in records for track in each["tracks"])
 
 

@@ -324,9 +324,9 @@ def import_(
     from pipeline.gallery.exchange import import_people, model_of
 
     settings = settings_of(gallery, config, set_)
-    model_hash = model_of(path)
     gallery_config = settings.gallery
-    with gallery_config.open_store(model_hash=model_hash) as store:
+    is_there = gallery_config.is_there()
+    with gallery_config.open_store(model_hash=None if is_there else model_of(path)) as store:
         identities = import_people(
             store,
             path,

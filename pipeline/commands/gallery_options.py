@@ -97,16 +97,13 @@ def refuse_anonymous(settings: PipelineConfig) -> None:
 
 def refuse_in_vain(settings: PipelineConfig, name: str, *, is_known: bool) -> None:
     """Say what would be refused in the end before a video is read."""
-    from pipeline.gallery.database import is_url
     from pipeline.gallery.records import UnknownPerson
     from pipeline.gallery.writing import checked_name
 
     refuse_anonymous(settings)
     checked_name(name)
-    path = settings.gallery.path
-    assert path is not None
-    if not is_known and not is_url(path) and not Path(path).exists():
-        return
+    if not is_known and not settings.gallery.is_there():
+        return  # a server says so in the end
     with settings.gallery.open_store(model_hash=None) as store:
         try:
             identity = store.find(name)

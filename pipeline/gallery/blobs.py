@@ -33,6 +33,17 @@ class Blobs:
         self._name = name
         self._cipher = cipher
 
+    def need_cipher(self) -> None:
+        """Refuse to go on without the key of a gallery that is sealed.
+
+        Raises:
+            GalleryError: There is none.
+        """
+        if self._cipher is None:
+            raise GalleryError(
+                f"{self._name}: what it holds is sealed: configure the site's key (gallery.key)"
+            )
+
     def pack_embedding(self, key: int, embedding: Embedding) -> bytes:
         """Return an embedding as 256 x 16 little-endian float16 numbers."""
         return self._sealed(embedding.astype(STORED).tobytes(), key, "embedding")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sqlite3
 import threading
@@ -266,6 +267,9 @@ def _file(url: URL) -> Engine:
     target = url.database or ":memory:"
     if target == ":memory:":
         return create_engine("sqlite://", creator=lambda: _connect(target), poolclass=StaticPool)
+    # Whoever makes a file decides who may read it, and its journal: here only the owner.
+    with contextlib.suppress(OSError):  # SQLite says in words what is wrong
+        os.close(os.open(target, os.O_RDWR | os.O_CREAT, 0o600))
     return create_engine(
         "sqlite://",
         creator=lambda: _connect(target),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
 
 from gait.strict import StrictModel
 from pipeline.errors import ConfigError
-from pipeline.gallery.database import has_literal_password
+from pipeline.gallery.database import has_literal_password, is_url
 from pipeline.gallery.store import GalleryStore
 from pipeline.privacy.cipher import Cipher
 from pipeline.privacy.keys import KeyConfig
@@ -38,6 +39,10 @@ class StoreConfig(StrictModel):
     password: SecretStr | None = None
     keep_silhouettes: bool = False
     key: KeyConfig | None = None
+
+    def is_there(self) -> bool:
+        """Return whether the gallery is a file that is there."""
+        return self.path is not None and not is_url(self.path) and Path(self.path).exists()
 
     def open_store(self, *, model_hash: str | None) -> GalleryStore:
         """Return the open store; the caller closes it.

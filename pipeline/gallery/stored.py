@@ -160,11 +160,14 @@ class StoredGallery(Closing):
         Raises:
             UnknownPerson: There is nobody like that; names are proposed.
         """
-        everybody = [person.identity for person in self.people()]
-        for identity in everybody:
-            if who.strip().casefold() in {identity.label.casefold(), identity.pseudonym.casefold()}:
-                return identity
-        near = difflib.get_close_matches(who, [identity.label for identity in everybody], n=3)
+        everybody: dict[str, Identity] = {}
+        for identity in (person.identity for person in self.people()):
+            everybody[identity.pseudonym.casefold()] = identity
+            everybody[identity.label.casefold()] = identity
+        wanted = who.strip().casefold()
+        if wanted in everybody:
+            return everybody[wanted]
+        near = [everybody[key].label for key in difflib.get_close_matches(wanted, everybody)]
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
         raise UnknownPerson(f"{self.name}: there is nobody called {who!r}{hint}")
 
@@ -321,10 +324,8 @@ class StoredGallery(Closing):
                 f"silhouettes again with `trackletgait gallery re-embed`, give the weights it was "
                 f"made with, or another path"
             )
-        if gallery.is_sealed and not self._has_key and self._model_hash is not None:
-            raise GalleryError(
-                f"{self.name}: what it holds is sealed: configure the site's key it was sealed with"
-            )
+        if gallery.is_sealed and self._model_hash is not None:
+            self._blobs.need_cipher()
 
     def _seal(self, session: Session) -> int:
         """Seal every blob with the site's first key that is not; return how many were not."""

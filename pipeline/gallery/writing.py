@@ -110,7 +110,13 @@ class Writing:
         row.revision = self.revision
 
     def insert(self, identity_id: int, exemplar: Exemplar) -> int:
-        """Write an exemplar and return its key."""
+        """Write an exemplar and return its key.
+
+        Raises:
+            GalleryError: The gallery is sealed, and the key is missing.
+        """
+        if self.gallery.is_sealed:
+            self._blobs.need_cipher()
         row = ExemplarRow(
             identity_id=identity_id,
             tracklet_uid=exemplar.tracklet_uid,
@@ -192,6 +198,8 @@ class Writing:
         Raises:
             GalleryError: Somebody would be left without an exemplar.
         """
+        if self.gallery.is_sealed:
+            self._blobs.need_cipher()
         for key, embedding in embeddings.items():
             packed = self._blobs.pack_embedding(key, embedding)
             change = update(ExemplarRow).where(ExemplarRow.id == key)

@@ -31,6 +31,8 @@ from pipeline.sources.camera_state import CameraState
 from pipeline.sources.cameras import Cameras
 from pipeline.values import Frame
 from tests.pipeline.conftest import write_video
+from tests.pipeline.sources.conftest import MakeServer
+from tests.servers.rtsp_process import write_units
 from tests.servers.watch import Diary, wait_for
 
 pytestmark = pytest.mark.timeout(180)
@@ -220,6 +222,27 @@ def test_no_list_of_processes_shows_a_password(monkeypatch: pytest.MonkeyPatch) 
     assert "camera_child" in shown
     assert SECRET not in shown
     assert SECRET not in repr(diary.entries)
+
+
+@pytest.mark.rtsp
+def test_a_server_that_dies_and_returns_with_another_size_is_lived_through(
+    rtsp: MakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATE", "p@s:s/w#o?r%d")
+    server, diary = rtsp(login="guard:p@s:s/w#o?r%d"), Diary()
+    with read(server.url("cam", "guard:${GATE}@"), diary, retry_longest_s=1.0) as camera:
+        before = next_frame(camera)
+        pid = pid_of(camera)
+        server.kill()
+        server.send(write_units(tmp_path / "large.units", (320, 240)))
+        assert wait_for(lambda: camera.state is CameraState.BACKING_OFF, LONG_S)
+        server.start()
+        after = next_of_another_epoch(camera, before)
+        assert camera.pid == pid
+    assert (before.hw, after.hw) == ((120, 160), (240, 320))
+    assert after.captured_s is not None
+    assert after.time_s > before.time_s
+    assert "process" not in diary.reason(CameraState.BACKING_OFF)
 
 
 def test_what_the_process_logs_is_in_the_runs_log(

@@ -189,8 +189,13 @@ class GalleryStore(StoredGallery):
             writing.move(sorted(keys), row.id)
             return identity_of(row)
 
-    def forget(self, identity: Identity) -> Forgotten:
+    def forget(self, identity: Identity, *, scrubbing: bool = True) -> Forgotten:
         """Remove somebody with everything that is kept of them, also from the file's free pages.
+
+        Args:
+            identity: Who.
+            scrubbing: Whether to free the file of their bytes at once, which takes as long as
+                writing it anew; who removes many people calls `scrub` after the last.
 
         Raises:
             UnknownPerson: They are not there (any more).
@@ -209,7 +214,8 @@ class GalleryStore(StoredGallery):
             writing.remove_identity(row)
             writing.gallery.is_scrubbed = False
         try:
-            self.scrub()
+            if scrubbing:
+                self.scrub()
         except GalleryError as error:
             return replace(forgotten, problem=str(error))
         return forgotten

@@ -140,6 +140,7 @@ class Publisher(Closing):
         identities: Identities,
     ) -> None:
         self.name = f"publish {camera}"
+        self._camera = camera
         self._address = address
         self._config = config
         self._codec = codec
@@ -262,7 +263,7 @@ class Publisher(Closing):
         with self._changed:
             self._failures += 1
             self._dropped += 1
-            was_failing, self._error = self._error, words
+            was_failing, self._error = self._error, f"{self._camera}: {words}"
             is_closing = self._is_closing
         if not was_failing and not is_closing:  # once an outage
             logger.warning("%s: %s: %s; tries again", self.name, self._address, words)

@@ -141,7 +141,7 @@ def test_a_port_where_nothing_listens_is_said_once(caplog: pytest.LogCaptureFixt
         port = free.getsockname()[1]
     with publishing(port) as publisher:
         push_until(lambda: publisher.counts.failures >= 2, publisher)
-        assert publisher.counts.error == "Connection refused"
+        assert publisher.counts.error == "gate: Connection refused"
     assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == 1
 
 

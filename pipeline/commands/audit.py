@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -88,14 +89,20 @@ def show(
     table = Table("no.", "when (UTC)", "who", "did", "to", "details")
     for entry in entries:
         when = f"{datetime.fromtimestamp(entry.at_unix_s, UTC):%Y-%m-%d %H:%M:%S}"
-        details = ", ".join(f"{key}: {_shown(value)}" for key, value in entry.details.items())
-        row = (str(entry.number), when, entry.who, entry.action, entry.subject, details)
-        table.add_row(*map(escape, row))
+        row = (when, entry.who, entry.action, entry.subject, _details(entry.details))
+        table.add_row(str(entry.number), *map(escape, row))
     Console(highlight=False).print(table if entries else "No entries.")
 
 
-def _shown(value: object) -> str:
-    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _details(details: Mapping[str, object]) -> str:
+    """Return the details a person wants to read, a line each."""
+    lines = []
+    for key, value in details.items():
+        if isinstance(value, list) and len(value) > 1:
+            lines += [f"{key}:", *(f"  {each}" for each in value)]
+        elif value not in (None, "", []) and not key.endswith("_sha256"):
+            lines.append(f"{key}: {value[0] if isinstance(value, list) else value}")
+    return "\n".join(lines)
 
 
 def _log(path: Path) -> AuditLog:

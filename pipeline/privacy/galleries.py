@@ -56,10 +56,12 @@ class GalleryPlace:
             theirs = exemplars.pop(person.identity.id, [])
             try:
                 if not is_dry_run:
-                    self.store.forget(person.identity)
+                    self.store.forget(person.identity, scrubbing=False)
             except UnknownPerson:  # somebody else removed them
                 continue
             yield from _removed_person(self.name, person, theirs)
+        if not is_dry_run:
+            self.store.scrub()
         staying = [kept for each in exemplars.values() for kept in each]
         yield from self._purge_silhouettes(staying, limits.silhouettes_s, is_dry_run)
 

@@ -149,6 +149,25 @@ class Signer:
         return receipt.model_copy(update={"signature": signature})
 
 
+def merged(removed: Iterable[Removed]) -> list[Removed]:
+    """Return what went with one entry a kind and place, in the order in which these came."""
+    groups: dict[tuple[DataKind, str], list[Removed]] = {}
+    for each in removed:
+        groups.setdefault((each.kind, each.where), []).append(each)
+    return [group[0] if len(group) == 1 else _together(group) for group in groups.values()]
+
+
+def _together(group: Sequence[Removed]) -> Removed:
+    moments = [moment for each in group for moment in (each.oldest_unix_s, each.newest_unix_s)]
+    return Removed(
+        kind=group[0].kind,
+        where=group[0].where,
+        count=sum(each.count for each in group),
+        digest=digest_of(bytes.fromhex(each.digest) for each in group),
+        **spanning(moments),
+    )
+
+
 def removal_details(removed: Sequence[Removed]) -> dict[str, str | int | list[str]]:
     """Return what the audit log keeps of a removal: how much of what from where, no names."""
     lines = [f"{each.kind}: {each.count} from {each.where}{_span(each)}" for each in removed]

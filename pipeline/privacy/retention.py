@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from pipeline.errors import PipelineError, PrivacyError
 from pipeline.privacy.audit import AuditLog
-from pipeline.privacy.audit_entry import AuditEntry
+from pipeline.privacy.audit_entry import AuditEntry, Detail
 from pipeline.privacy.limits import RetentionConfig as RetentionConfig
 from pipeline.privacy.places import Place
-from pipeline.privacy.receipt import Removed, removal_details
+from pipeline.privacy.receipt import Removed, merged, removal_details
 
 EXPIRED = "expired data"
 
@@ -104,9 +104,15 @@ class Remover:
         removal = Removal(tuple(planned))
         begun = f"{action}-begun"
         if not self.is_dry_run and (planned or self._was_cut_short(begun, action, subject)):
-            self.log.record(begun, who=self.who, subject=subject, details=removal_details(planned))
+            plan: dict[str, Detail] = {
+                "count": sum(each.count for each in planned),
+                "where": sorted({each.where for each in planned}),
+            }
+            self.log.record(begun, who=self.who, subject=subject, details=plan)
             removed, problems = self._collect(going, is_dry_run=False)
-            done = {**removal_details(removed), "problems": problems}
+            done: dict[str, Detail] = {**removal_details(removed)}
+            if problems:
+                done["problems"] = problems
             entry = self.log.record(action, who=self.who, subject=subject, details=done)
             removal = Removal(tuple(removed), entry)
         if problems:
@@ -133,7 +139,7 @@ class Remover:
                     removed.append(each)  # one by one: what went before it failed has gone
             except PipelineError as error:
                 problems.append(f"{place.name}: {error}"[:1000])
-        return removed, problems
+        return merged(removed), problems
 
 
 def purge(

@@ -42,12 +42,16 @@ class SightingLog(Closing):
 def read_sightings(path: Path) -> list[Sighting]:
     """Return the sightings of a file; a damaged line is left out with a warning.
 
+    Where `trackletgait purge` took a sighting out, an empty object is left.
+
     Raises:
         OSError: The file is missing or unreadable.
     """
     sightings = []
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
+            if line.strip() == "{}":
+                continue
             try:
                 sightings.append(_from_json(line))
             except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -64,21 +64,70 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """One tracklet that had a say in a decision.
+
+    Attributes:
+        uid: Of the tracklet.
+        distance: Between it and the person's nearest exemplar.
+        weight: How much it counted: its quality, in 0..1.
+    """
+
+    uid: str
+    distance: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a track is taken for a person.
+
+    Attributes:
+        parts: 16 distances of horizontal strips of the body, from head to feet, between the
+            window that is nearest and the exemplar it is nearest to. Their mean is that window's
+            distance.
+        exemplar: Uid of that exemplar's tracklet.
+        stream: Camera or file it was seen on.
+        times_s: When, in seconds on that stream's clock.
+        windows: Those that had a say, in the order in which they were seen.
+    """
+
+    parts: tuple[float, ...]
+    exemplar: str
+    stream: str
+    times_s: tuple[float, float]
+    windows: tuple[Window, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
-    """The nearest identity to one tracklet.
+    """Who a track is, as far as its tracklets up to this one tell.
 
     Attributes:
         identity: Who, or None when nobody in the gallery is near enough.
-        distance: To the nearest exemplar, in the paper's metric (mean over 16 parts of Euclidean
-            distances); None when the gallery was empty.
+        distance: To that person, or to the nearest one for a newcomer or an unknown, in the
+            paper's metric (mean over 16 parts of Euclidean distances), of all windows of the track
+            together (`pipeline.gallery.decision`); None when there was nobody to compare with.
         threshold: The distance beyond which the person is unknown.
         is_new: Whether this tracklet founded the identity.
+        probability: That this answer is right, in 0..1; None without a calibration, or when
+            nobody else is known.
+        threshold_name: Where the threshold comes from: "config", "encoder", or the rate of false
+            alarms it keeps, such as "FPIR 1% of 40".
+        runner_up: The nearest person who is not `identity`; None when there is nobody.
+        runner_up_distance: To that person.
+        explanation: Only when asked for, and when there is somebody to compare with.
     """
 
     identity: str | None
     distance: float | None
     threshold: float
     is_new: bool = False
+    probability: float | None = None
+    threshold_name: str = ""
+    runner_up: str | None = None
+    runner_up_distance: float | None = None
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +140,15 @@ class Sighting:
         track_id: The track that was followed.
         start_s: First moment the person was seen, in seconds on the stream's clock.
         end_s: Last moment the person was seen.
-        distance: Smallest distance of the track's tracklets to the identity before they joined it;
-            None for a newcomer or an unknown.
+        distance: Of the track to the identity, when it was last matched; None for a newcomer or an
+            unknown.
         is_new: Whether the identity was founded by this track.
         quality: Mean quality of the tracklets in 0..1.
         num_silhouettes: Silhouettes the decision rests on.
         tracklets: Uids of the tracklets the decision rests on.
         reasons: How often each reason code spoke against a frame, as sorted (code, count) pairs.
+        probability: That the identity is right, when it was last matched; None when nobody can say.
+        explanation: Why, when that was asked for.
     """
 
     identity: str | None
@@ -111,3 +162,5 @@ class Sighting:
     num_silhouettes: int
     tracklets: tuple[str, ...]
     reasons: tuple[tuple[str, int], ...]
+    probability: float | None = None
+    explanation: Explanation | None = None

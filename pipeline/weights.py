@@ -45,6 +45,9 @@ BUNDLED: dict[str, BundledModel] = {
 ENCODERS = tuple(name for name in BUNDLED if name.startswith("trackletgait-"))
 """Those that turn walks into embeddings; each has a model card, .md and .json, beside it."""
 
+CALIBRATIONS = tuple(name for name in BUNDLED if name.startswith("calibration-"))
+"""What the distances of those encoders mean (`pipeline.gallery.calibration`)."""
+
 DEFAULT_ENCODER = "trackletgait-nano" if "trackletgait-nano" in BUNDLED else "random"
 
 

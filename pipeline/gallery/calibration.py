@@ -35,7 +35,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from gait.data.atomic import write_atomically
 from gait.strict import StrictModel
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ModelError
+from pipeline.weights import CALIBRATIONS, resolve
 
 Share = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -247,3 +248,20 @@ def read_calibration(path: Path, *, model_hash: str) -> Calibration:
             f"`trackletgait calibrate`"
         )
     return found
+
+
+def bundled_calibration(model_hash: str) -> Calibration | None:
+    """Return the calibration that comes with a bundled encoder; None for any other.
+
+    Raises:
+        ModelError: It is damaged.
+    """
+    for name in CALIBRATIONS:
+        path = resolve(name)
+        try:
+            found = Calibration.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise ModelError(f"model {name}: {path} is damaged; reinstall trackletgait") from error
+        if found.model_hash == model_hash:
+            return found
+    return None

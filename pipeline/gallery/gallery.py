@@ -1,24 +1,34 @@
-"""Who is known, and how near a tracklet comes to them."""
+"""Who is known, and who a track is."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gait.closing import Closing
-from gait.distance import euclidean
 from gait.tracklet import Tracklet
 from pipeline.errors import ConfigError
-from pipeline.gallery.exemplar import Exemplar, Identity
-from pipeline.gallery.matrix import ExemplarMatrix
-from pipeline.gallery.neighbours import Row
+from pipeline.gallery.calibration import Calibration, bundled_calibration, read_calibration
+from pipeline.gallery.decision import (
+    NEAREST,
+    DecisionConfig,
+    FixedLimit,
+    Heard,
+    Limit,
+    LimitRule,
+    RateLimit,
+)
+from pipeline.gallery.exemplar import Exemplar, Identity, least_telling
+from pipeline.gallery.known import Known
+from pipeline.gallery.neighbours import Neighbour
 from pipeline.gallery.store import GalleryStore
 from pipeline.gallery.store_config import StoreConfig
-from pipeline.values import Embedding, Match
+from pipeline.gallery.tracks import Track, TrackMemory
+from pipeline.values import Embedding, Explanation, Match, Window
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +40,16 @@ class GalleryConfig(StoreConfig):
         threshold: Largest distance at which two walks are one person's, in the paper's metric
             (mean over 16 parts of Euclidean distances). Higher recognises more people again, at
             the price of taking more strangers for somebody known. It belongs to a model, so null
-            takes the encoder's own, and an encoder without one wants a number.
+            takes `false_positive_rate`, or else the encoder's own, and an encoder without one wants
+            a number.
+        false_positive_rate: Share of strangers who may be taken for somebody known; the threshold
+            then follows from the calibration and the size of the gallery. Higher recognises more
+            people again, at the price of more strangers taken for somebody.
+        calibration: File that `trackletgait calibrate` wrote for this encoder; null takes the one
+            that comes with a bundled encoder. Without one there are no probabilities.
+        decision: How the tracklets of one track decide together.
+        explain: Say of every match why (`Match.explanation`, and `explanation` in the results), at
+            the price of a little time and larger results.
         max_exemplars: Tracklets kept of each person. Higher knows people from more sides, at the
             price of memory (16 KB each) and search time.
         remember_s: How long a track is remembered after it was last heard of, on its stream's
@@ -39,8 +58,20 @@ class GalleryConfig(StoreConfig):
     """
 
     threshold: float | None = Field(default=None, ge=0)
+    false_positive_rate: float | None = Field(default=None, gt=0, lt=1)
+    calibration: str | None = None
+    decision: DecisionConfig = DecisionConfig()
+    explain: bool = False
     max_exemplars: int = Field(default=10, ge=1)
     remember_s: float = Field(default=300.0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> GalleryConfig:
+        if self.threshold is not None and self.false_positive_rate is not None:
+            raise ValueError(
+                "expected either threshold or false_positive_rate, got both: leave out one"
+            )
+        return self
 
     def build(self, *, model_hash: str, threshold: float | None) -> Gallery:
         """Return the gallery; the caller closes it.
@@ -50,78 +81,42 @@ class GalleryConfig(StoreConfig):
             threshold: The encoder's own, for when none is configured.
 
         Raises:
-            ConfigError: There is no threshold.
+            ConfigError: There is no threshold, or the calibration cannot be used.
             GalleryError: The file cannot be opened, or belongs to another model.
+            ModelError: A bundled calibration is missing or damaged.
         """
-        threshold = self.threshold if self.threshold is not None else threshold
-        if threshold is None:
-            raise ConfigError(
-                "gallery.threshold: expected a distance, since these weights bring none; run once "
-                "with gallery.threshold=0 and let `python scripts/threshold.py RESULTS` suggest one"
-            )
+        calibration = self._calibration(model_hash)
+        limits = self._limits(calibration, threshold)
         store = self.open_store(model_hash=model_hash)
         try:
-            return Gallery(
-                store,
-                threshold=threshold,
-                max_exemplars=self.max_exemplars,
-                remember_s=self.remember_s,
-            )
+            return Gallery(store, self, limits=limits, calibration=calibration)
         except BaseException:
             store.close()
             raise
 
+    def _calibration(self, model_hash: str) -> Calibration | None:
+        if self.calibration is None:
+            return bundled_calibration(model_hash)
+        return read_calibration(Path(self.calibration).expanduser(), model_hash=model_hash)
 
-@dataclass(slots=True)
-class _Walk:
-    """What is remembered of a track's present walk.
-
-    Attributes:
-        uid: Of its first tracklet.
-        start_s: When that began.
-        key: Of the exemplar that tells of it; None if none was kept.
-    """
-
-    uid: str
-    start_s: float
-    key: int | None = None
-
-
-@dataclass(slots=True)
-class _Track:
-    """What is remembered of a track.
-
-    Attributes:
-        last_seen_s: When it was last seen, as far as was reported.
-        identity: Who it is, once a tracklet of it was matched.
-        exemplars: Keys of the exemplars it gave.
-        walk: Its present walk, once a tracklet of it was matched.
-        companions: Tracks seen in one frame with it.
-    """
-
-    last_seen_s: float
-    identity: Identity | None = None
-    exemplars: set[int] = field(default_factory=set)
-    walk: _Walk | None = None
-    companions: set[int] = field(default_factory=set)
-
-    def goes_on(self, exemplar: Exemplar) -> Exemplar:
-        """Return what is to be kept: under the name of the walk, and of all of it."""
-        walk = self.walk
-        if walk is None or not exemplar.continues:
-            self.walk = _Walk(exemplar.tracklet_uid, exemplar.times_s[0])
-            return exemplar
-        times_s = walk.start_s, exemplar.times_s[1]
-        return replace(exemplar, tracklet_uid=walk.uid, times_s=times_s)
-
-    def gave(self, key: int) -> None:
-        assert self.walk is not None
-        self.exemplars.add(key)
-        self.walk.key = key
-
-    def hear(self, tracklet: Tracklet) -> None:
-        self.last_seen_s = max(self.last_seen_s, tracklet.seen_s[1])
-        self.companions.update(tracklet.companions)
+    def _limits(self, calibration: Calibration | None, encoders: float | None) -> LimitRule:
+        if self.threshold is not None:
+            return FixedLimit(self.threshold, "config")
+        if self.false_positive_rate is not None:
+            if calibration is None:
+                raise ConfigError(
+                    "gallery.false_positive_rate: expected a calibration of this encoder, since it "
+                    "brings none; make one with `trackletgait calibrate` and give "
+                    "gallery.calibration=FILE"
+                )
+            return RateLimit(calibration, self.false_positive_rate)
+        if encoders is None:
+            raise ConfigError(
+                "gallery.threshold: expected a distance, since these weights bring none; run once "
+                "with gallery.threshold=0, fit a calibration with `trackletgait calibrate RESULTS` "
+                "and give gallery.calibration=FILE and gallery.false_positive_rate=0.1"
+            )
+        return FixedLimit(encoders, "encoder")
 
 
 class Gallery(Closing):
@@ -135,28 +130,33 @@ class Gallery(Closing):
 
     The rules:
 
-    * The first tracklet of a track is searched. It joins the nearest identity within the threshold
-      that is not ruled out; when there is none it founds a new one.
-    * A track is one person: its later tracklets belong to the same identity, whatever their
-      distance.
+    * Every tracklet of a track is searched, never among exemplars of the track itself, and the last
+      ones decide together (`pipeline.gallery.decision`).
+    * A track's first tracklet joins the nearest identity within the threshold that is not ruled
+      out. When there is none it founds a new one; in a named gallery it is nobody.
+    * Later the track stays with that identity, whatever its distance, until another one has been
+      nearer by a margin for some tracklets in a row: then the track goes over to it with all that
+      it gave, and an identity that it alone had founded is gone. In a named gallery it also becomes
+      nobody when it has been beyond the threshold by the margin for as long.
     * Two people visible at once are two people: ruled out is who was recognised in a track that
       was seen in one frame with this one (`Tracklet.companions`, also of tracklets without
       silhouettes, which `note` takes).
     * An identity keeps `max_exemplars` tracklets that differ most: of the two nearest to each other
-      the one of lower quality goes, the newer one when they are equal.
+      the one of lower quality goes, the newer one when they are equal. A named gallery keeps what
+      was enrolled and nothing else.
     * A tracklet that continues a walk (`Tracklet.offset`) tells all that the one before told, and
       takes its place.
     * A track is remembered until its stream's clock is `remember_s` past its last report. After
       that it is searched again like a new one. So memory does not grow with running time.
 
-    What is new is on disk when `match` returns. It may be made in one thread and used in another,
-    but by one at a time.
+    What is new is on disk when `match` returns, and what other processes wrote is known when it
+    begins. It may be made in one thread and used in another, but by one at a time.
 
     Args:
         store: Where identities are kept; closed with the gallery.
-        threshold: Largest distance at which two walks are one person's.
-        max_exemplars: Tracklets kept of each person.
-        remember_s: How long a track is remembered after it was last heard of.
+        config: The rules' numbers.
+        limits: How near is near enough.
+        calibration: Makes probabilities; None makes none.
 
     Raises:
         GalleryError: The store cannot be read.
@@ -165,34 +165,25 @@ class Gallery(Closing):
     def __init__(
         self,
         store: GalleryStore,
+        config: GalleryConfig,
         *,
-        threshold: float,
-        max_exemplars: int = 10,
-        remember_s: float = 300.0,
+        limits: LimitRule,
+        calibration: Calibration | None = None,
     ) -> None:
         self._store = store
-        self._threshold = threshold
-        self._max_exemplars = max_exemplars
-        self._remember_s = remember_s
-        self._tracks: dict[str, dict[int, _Track]] = {}
-        self._heard_s: dict[str, float] = {}
-        self._identities: dict[int, Identity] = {}
-        self._matrix = ExemplarMatrix()
-        for stored in store.exemplars():
-            self._identities[stored.identity.id] = stored.identity
-            row = Row(stored.id, stored.identity.id, stored.quality)
-            self._matrix.append(row, stored.embedding)
+        self._config = config
+        self._limits = limits
+        self._calibration = calibration
+        self._is_named = config.mode == "named"
+        self._tracks = TrackMemory(config.decision, config.remember_s)
+        self._known = Known(store, only_named=self._is_named)
 
     def __len__(self) -> int:
         """How many people are known."""
-        return len(self._identities)
+        return len(self._known)
 
     def match(self, tracklets: Sequence[Tracklet], embeddings: Sequence[Embedding]) -> list[Match]:
-        """Return who each tracklet is, in the same order.
-
-        The distance of a match is the one to the nearest exemplar that was a possible answer: of
-        all identities not ruled out for the first tracklet of a track, of its identity for later
-        ones, and never to an exemplar of the track itself. None when there was no such exemplar.
+        """Return who each tracklet's track is, in the same order.
 
         Args:
             tracklets: With silhouettes, a stream's in the order in which they were assembled.
@@ -205,118 +196,180 @@ class Gallery(Closing):
         """
         pairs = zip(tracklets, embeddings, strict=True)
         exemplars = [Exemplar.of(tracklet, embedding) for tracklet, embedding in pairs]
-        self._hear(tracklets)
+        self._known.refresh()
+        self._tracks.hear(tracklets)
         matches = [self._match(exemplar) for exemplar in exemplars]
-        self._forget()
+        self._tracks.forget()
         return matches
 
     def note(self, tracklets: Iterable[Tracklet]) -> None:
         """Learn from tracklets without silhouettes who was seen together with whom, and when."""
-        self._forget()
-        self._hear(tracklets)
+        self._tracks.forget()
+        self._tracks.hear(tracklets)
 
     def close(self) -> None:
         """Close the store. A second time does nothing."""
         self._store.close()
 
     def _match(self, exemplar: Exemplar) -> Match:
-        track = self._tracks[exemplar.stream][exemplar.track_id]
-        exemplar = track.goes_on(exemplar)
-        if track.identity is None:
-            return self._recognise(track, exemplar)
-        distance = self._distance(track, exemplar)
-        self._add(track, track.identity, exemplar)
-        return Match(track.identity.pseudonym, distance, self._threshold)
+        track = self._tracks.of(exemplar.stream, exemplar.track_id)
+        if track.identity is not None and track.identity.id not in self._known.identities:
+            track.lose()  # forgotten by somebody else meanwhile
+        barred = self._tracks.ruled_out(exemplar.stream, track)
+        heard = Heard.of(
+            exemplar.tracklet_uid,
+            exemplar.quality,
+            exemplar.embedding,
+            self._nearest(track, exemplar.embedding, barred),
+        )
+        evidence = track.evidence.after(heard, continues=exemplar.continues)
+        ranked = [each for each in evidence.ranked(barred) if each[0] in self._known.identities]
+        limit = self._limits.limit(len(self._known.matrix))
+        is_new = self._decide(track, track.goes_on(exemplar), ranked, limit)
+        track.evidence = evidence  # not before it is on disk
+        return self._answer(track, ranked, limit, is_new=is_new)
 
-    def _recognise(self, track: _Track, exemplar: Exemplar) -> Match:
-        """Find or found the identity of a track by its first tracklet."""
-        found = self._matrix.nearest(exemplar.embedding, barred=self._ruled_out(track, exemplar))
-        distance = None if found is None else found.distance
-        if found is None or found.distance > self._threshold:
-            return self._found(track, exemplar, distance)
-        identity = self._identities[found.owner]
+    def _nearest(self, track: Track, embedding: Embedding, barred: set[int]) -> list[Neighbour]:
+        """Return the nearest exemplar, not of the track itself, of each of the nearest people."""
+        own = None if track.identity is None else track.identity.id
+        rest = barred if own is None else barred | {own}
+        [found] = self._known.matrix.search_owners([embedding], k=NEAREST, barred=[rest])
+        if own is not None:
+            found += self._known.nearest_of(own, embedding, without=track.exemplars)
+        return found
+
+    def _decide(
+        self, track: Track, exemplar: Exemplar, ranked: list[tuple[int, float]], limit: Limit
+    ) -> bool:
+        """Settle who a track is and keep what it gives; say whether that founded an identity."""
+        shown = None if track.identity is None else track.identity.id
+        chosen = track.hysteresis.challenger(shown, ranked, limit.distance)
+        if self._is_named:
+            track.identity = None if chosen is None else self._known.identities[chosen]
+            return False
+        if chosen is None and shown is None:
+            self._found(track, exemplar)
+            return True
+        identity = track.identity if chosen is None else self._known.identities[chosen]
+        assert identity is not None
+        if track.identity is not None and chosen not in (None, shown):
+            self._go_over(track, identity)
         self._add(track, identity, exemplar)
         track.identity = identity
-        return Match(identity.pseudonym, distance, self._threshold)
+        return False
 
-    def _found(self, track: _Track, exemplar: Exemplar, distance: float | None) -> Match:
+    def _answer(
+        self, track: Track, ranked: list[tuple[int, float]], limit: Limit, *, is_new: bool
+    ) -> Match:
+        own = None if track.identity is None else track.identity.id
+        others = [each for each in ranked if each[0] != own]
+        runner_up, to_runner_up = others[0] if others else (None, None)
+        distance = dict(ranked).get(own) if own is not None else None
+        is_stranger = own is None or is_new
+        return Match(
+            identity=None if own is None else self._label(own),
+            distance=to_runner_up if is_stranger else distance,
+            threshold=limit.distance,
+            is_new=is_new,
+            probability=self._probability(track, distance, others),
+            threshold_name=limit.name,
+            runner_up=None if runner_up is None else self._label(runner_up),
+            runner_up_distance=to_runner_up,
+            explanation=self._explained(track, runner_up if distance is None else own),
+        )
+
+    def _label(self, person: int) -> str:
+        identity = self._known.identities[person]
+        return identity.label if self._is_named else identity.pseudonym
+
+    def _probability(
+        self, track: Track, distance: float | None, others: Sequence[tuple[int, float]]
+    ) -> float | None:
+        """Return how probable an answer is: its person, or, without a distance, nobody else.
+
+        Args:
+            track: Whose answer it is.
+            distance: To its person; None when nobody but the track knows them, or it is nobody.
+            others: Everybody else, nearest first.
+        """
+        if self._calibration is None:
+            return None
+        if distance is not None and track.identity is not None:
+            return self._odds_of(track, [(track.identity.id, distance), *others])
+        return 1 - self._odds_of(track, others) if others else None
+
+    def _odds_of(self, track: Track, first: Sequence[tuple[int, float]]) -> float:
+        """Return how probable it is that a track is the first of some people."""
+        assert self._calibration is not None
+        (person, distance), *rest = first
+        near = track.evidence.nearest_window(person).nearest.get(person)
+        kept = None if near is None else self._known.quality(near)
+        quality = track.evidence.quality()
+        return self._calibration.probability(
+            distance,
+            runner_up=rest[0][1] if rest else None,
+            quality=quality if kept is None else min(quality, kept),
+            num_people=len(self._known),
+        )
+
+    def _explained(self, track: Track, person: int | None) -> Explanation | None:
+        """Say why a track is taken for somebody, or how near the nearest one came."""
+        if not self._config.explain or person is None:
+            return None
+        window = track.evidence.nearest_window(person)
+        near = window.nearest.get(person)
+        if near is None or near.key not in self._known.matrix:  # it was replaced meanwhile
+            return None
+        kept = self._store.kept(self._known.identities[person])
+        exemplar = next(each for each in kept if each.id == near.key)
+        return Explanation(
+            parts=tuple(self._known.matrix.parts(window.embedding, near.key).tolist()),
+            exemplar=exemplar.tracklet_uid,
+            stream=exemplar.stream,
+            times_s=exemplar.times_s,
+            windows=tuple(
+                Window(heard.uid, heard.distance(person), heard.weight)
+                for heard in track.evidence.windows
+            ),
+        )
+
+    def _found(self, track: Track, exemplar: Exemplar) -> None:
         identity, key = self._store.found(exemplar)
-        self._identities[identity.id] = identity
-        self._matrix.append(Row(key, identity.id, exemplar.quality), exemplar.embedding)
+        self._known.refresh()
         track.identity = identity
         track.gave(key)
         logger.debug("%s is new: %s", exemplar.tracklet_uid, identity.pseudonym)
-        return Match(identity.pseudonym, distance, self._threshold, is_new=True)
 
-    def _ruled_out(self, track: _Track, exemplar: Exemplar) -> set[int]:
-        """Return the identities of those who were seen in one frame with `track`."""
-        tracks = self._tracks[exemplar.stream]
-        others = (tracks[other] for other in track.companions if other in tracks)
-        return {other.identity.id for other in others if other.identity}
+    def _go_over(self, track: Track, identity: Identity) -> None:
+        """Make a track somebody else's, with all that it gave."""
+        was, track.identity = track.identity, identity
+        assert was is not None
+        logger.info("track %s: was %s, is %s", track.name, was.pseudonym, identity.pseudonym)
+        budget = self._config.max_exemplars
+        given = track.exemplars & {row.key for row in self._known.rows_of(was.id)}
+        if not given:
+            return
+        if len(given) < len(self._known.rows_of(was.id)):
+            was = self._store.split(was, given)
+        self._store.merge(identity, was, budget=budget)
+        self._known.refresh()
+        self._tracks.replace(was, identity)
 
-    def _distance(self, track: _Track, exemplar: Exemplar) -> float | None:
-        """Return how near a later tracklet of a track is to what others gave its identity."""
-        assert track.identity is not None
-        rows = [
-            row
-            for row in self._matrix.rows_of(track.identity.id)
-            if self._matrix[row].key not in track.exemplars
-        ]
-        if not rows:
-            return None
-        kept = self._matrix.embeddings_of(rows)
-        return float(euclidean(exemplar.embedding[np.newaxis], kept).min())
-
-    def _add(self, track: _Track, identity: Identity, exemplar: Exemplar) -> None:
+    def _add(self, track: Track, identity: Identity, exemplar: Exemplar) -> None:
         """Keep an exemplar of a known identity if it is worth its place."""
         assert track.walk is not None
-        rows = self._matrix.rows_of(identity.id)
-        index = next((row for row in rows if self._matrix[row].key == track.walk.key), None)
-        if index is None and len(rows) >= self._max_exemplars:
-            index = self._least_telling(rows, exemplar)
-            if index is None:
+        kept = self._known.rows_of(identity.id)
+        replacing = track.walk.key if track.walk.key in {row.key for row in kept} else None
+        if replacing is None and len(kept) >= self._config.max_exemplars:
+            goes = least_telling(
+                np.stack([*self._known.embeddings_of(identity.id), exemplar.embedding]),
+                [*(row.quality for row in kept), exemplar.quality],
+            )
+            if goes == len(kept):
                 return
-        replacing = None if index is None else self._matrix[index].key
+            replacing = kept[goes].key
         key = self._store.add(identity, exemplar, replacing=replacing)
         if replacing is not None:
             track.exemplars.discard(replacing)
         track.gave(key)
-        if key in self._matrix:  # the same tracklet came before
-            return
-        row = Row(key, identity.id, exemplar.quality)
-        if index is None:
-            self._matrix.append(row, exemplar.embedding)
-        else:
-            self._matrix.replace(index, row, exemplar.embedding)
-
-    def _least_telling(self, rows: Sequence[int], exemplar: Exemplar) -> int | None:
-        """Return the row to give up for `exemplar`, or None when that is the least telling."""
-        rows = sorted(rows, key=lambda row: self._matrix[row].key)  # oldest first
-        kept = self._matrix.embeddings_of(rows)
-        all_of_them = np.concatenate([kept, exemplar.embedding[np.newaxis]])
-        distances = euclidean(all_of_them, all_of_them)
-        distances[np.tril_indices(len(all_of_them))] = np.inf
-        older, newer = divmod(int(np.argmin(distances)), len(distances))
-        qualities = [self._matrix[row].quality for row in rows] + [exemplar.quality]
-        goes = older if qualities[older] < qualities[newer] else newer
-        return rows[goes] if goes < len(rows) else None
-
-    def _hear(self, tracklets: Iterable[Tracklet]) -> None:
-        for tracklet in tracklets:
-            tracks = self._tracks.setdefault(tracklet.stream, {})
-            track = tracks.setdefault(tracklet.track_id, _Track(tracklet.seen_s[1]))
-            track.hear(tracklet)
-            self._heard_s[tracklet.stream] = tracklet.seen_s[1]
-
-    def _forget(self) -> None:
-        """Drop the tracks that are too far from now, on their stream's clock.
-
-        Either way: a clock that was set back must not keep old tracks for ever.
-        """
-        for stream, tracks in self._tracks.items():
-            now_s = self._heard_s[stream]
-            self._tracks[stream] = {
-                track_id: track
-                for track_id, track in tracks.items()
-                if abs(now_s - track.last_seen_s) <= self._remember_s
-            }
+        self._known.refresh()

@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from gait.tracklet import Tracklet
 from pipeline.values import Match, Sighting
 
@@ -19,9 +17,8 @@ class _Gathering:
     stream: str
     track_id: int
     seen_s: tuple[float, float]
-    identity: str | None = None
-    distance: float | None = None
-    is_new: bool = False
+    match: Match | None = None
+    founded: str | None = None
     weighted_quality: float = 0.0
     weight: int = 0
     num_silhouettes: int = 0
@@ -43,26 +40,29 @@ class _Gathering:
         # Windows overlap; a silhouette in two of them is one silhouette.
         self.num_silhouettes += int((tracklet.frame_indices > self.last_frame).sum())
         self.last_frame = max(self.last_frame, int(tracklet.frame_indices[-1]))
-        self.identity = match.identity or self.identity
-        self.is_new |= match.is_new
-        if match.distance is not None:
-            nearest = np.inf if self.distance is None else self.distance
-            self.distance = min(match.distance, nearest)
+        self.match = match  # of all windows up to this one
+        if match.is_new:
+            self.founded = match.identity
 
     def sighting(self) -> Sighting:
-        is_known = self.identity is not None and not self.is_new
+        match = self.match
+        identity = None if match is None else match.identity
+        is_new = identity is not None and identity == self.founded
+        is_known = identity is not None and not is_new
         return Sighting(
-            identity=self.identity,
+            identity=identity,
             stream=self.stream,
             track_id=self.track_id,
             start_s=self.seen_s[0],
             end_s=self.seen_s[1],
-            distance=self.distance if is_known else None,
-            is_new=self.is_new,
+            distance=match.distance if match and is_known else None,
+            is_new=is_new,
             quality=self.weighted_quality / self.weight if self.weight else 0.0,
             num_silhouettes=self.num_silhouettes,
             tracklets=tuple(self.uids),
             reasons=tuple(sorted(self.reasons.items())),
+            probability=match.probability if match else None,
+            explanation=match.explanation if match else None,
         )
 
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from gait.tracklet import Tracklet
 from pipeline.errors import GalleryError
+from pipeline.gallery.decision import FixedLimit
 from pipeline.gallery.gallery import Gallery, GalleryConfig
 from pipeline.gallery.store import GalleryStore
 from pipeline.values import Embedding, Match
@@ -44,7 +45,9 @@ def match(gallery: Gallery, tracklet: Tracklet, embedding: Embedding) -> Match:
 def test_the_first_person_is_new_and_has_no_distance(
     gallery: Gallery, tracklet: MakeTracklet
 ) -> None:
-    assert match(gallery, tracklet(), at(0)) == Match("person-001", None, 1.0, is_new=True)
+    assert match(gallery, tracklet(), at(0)) == Match(
+        "person-001", None, 1.0, is_new=True, threshold_name="config"
+    )
 
 
 def test_a_person_within_the_threshold_is_recognised(
@@ -94,7 +97,7 @@ def test_the_distance_of_a_later_tracklet_is_not_to_its_own_track(
     assert match(gallery, tracklet(1, 3.0, stream="door"), at(0)).distance is None
     match(gallery, tracklet(5, 0.0, stream="yard"), at(0.9))
     later = match(gallery, tracklet(5, 3.0, stream="yard"), at(0.8))
-    assert later.distance == pytest.approx(0.8, abs=1e-3)  # not 0.1
+    assert 0.8 < (later.distance or 0) < 0.9  # of both windows together, and not 0.1
 
 
 def test_two_people_visible_at_once_are_two_people(
@@ -199,7 +202,7 @@ def test_a_track_is_forgotten_when_its_stream_has_moved_on(tracklet: MakeTrackle
         for track_id in range(500):
             match(gallery, tracklet(track_id, 10.0 * track_id, is_last=True), at(0))
             gallery.note([tracklet(100_000 + track_id, 10.0 * track_id + 1, num=0, is_last=True)])
-        assert sum(len(tracks) for tracks in gallery._tracks.values()) < 100
+        assert len(gallery._tracks) < 100
         assert len(gallery) == 1
 
 
@@ -324,7 +327,7 @@ def test_a_failed_write_leaves_the_memory_as_it_was(
     tracklet: MakeTracklet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = GalleryStore(None, model_hash="a" * 64)
-    with Gallery(store, threshold=1.0) as gallery:
+    with Gallery(store, GalleryConfig(), limits=FixedLimit(1.0, "config")) as gallery:
         match(gallery, tracklet(1), at(0))
         with monkeypatch.context() as patch:
             patch.setattr("pipeline.gallery.writing.Writing.insert", _no_room)

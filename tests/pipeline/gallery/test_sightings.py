@@ -58,11 +58,21 @@ def test_a_track_that_founded_an_identity_has_no_distance(tracklet: MakeTracklet
     assert sighting.distance is None
 
 
-def test_a_distance_of_nought_is_the_smallest(tracklet: MakeTracklet) -> None:
+def test_a_sighting_says_what_the_last_match_said_of_all_windows(tracklet: MakeTracklet) -> None:
     book = SightingBook()
-    tracklets = [tracklet(1, 3.0 * n) for n in range(3)]
-    book.collect(tracklets, [known(0.0), known(0.3), known(None)])
-    assert book.close()[0].distance == 0.0
+    last = Match("person-002", 0.0, 1.0, probability=0.8)
+    book.collect([tracklet(1, 3.0 * n) for n in range(3)], [NEW, known(0.3), last])
+    (sighting,) = book.close()
+    assert (sighting.identity, sighting.distance, sighting.probability) == ("person-002", 0.0, 0.8)
+    assert not sighting.is_new  # it founded another identity, and left it
+
+
+def test_a_track_that_became_unknown_again_is_nobody(tracklet: MakeTracklet) -> None:
+    book = SightingBook()
+    book.collect([tracklet(1), tracklet(1, 3.0)], [known(0.3), Match(None, 1.4, 1.0)])
+    (sighting,) = book.close()
+    assert sighting.identity is None
+    assert sighting.distance is None
 
 
 def test_a_track_without_silhouettes_is_sighted_as_nobody_with_reasons(

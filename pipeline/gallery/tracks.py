@@ -1,0 +1,142 @@
+"""What is remembered of tracks while they last, and a little longer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from gait.tracklet import Tracklet
+from pipeline.gallery.decision import DecisionConfig, Evidence, Hysteresis
+from pipeline.gallery.exemplar import Exemplar, Identity
+
+
+@dataclass(slots=True)
+class Walk:
+    """What is remembered of a track's present walk.
+
+    Attributes:
+        uid: Of its first tracklet.
+        start_s: When that began.
+        key: Of the exemplar that tells of it; None if none was kept.
+    """
+
+    uid: str
+    start_s: float
+    key: int | None = None
+
+
+@dataclass(slots=True)
+class Track:
+    """What is remembered of a track.
+
+    Attributes:
+        name: Stream and number, for logs.
+        last_seen_s: When it was last seen, as far as was reported.
+        evidence: What its tracklets say.
+        hysteresis: Keeps it from changing over too easily.
+        identity: Who it is, once a tracklet of it was matched.
+        exemplars: Keys of the exemplars it gave.
+        walk: Its present walk, once a tracklet of it was matched.
+        companions: Tracks seen in one frame with it.
+        barred: Identities of those, also of tracks that are not remembered any more.
+    """
+
+    name: str
+    last_seen_s: float
+    evidence: Evidence
+    hysteresis: Hysteresis
+    identity: Identity | None = None
+    exemplars: set[int] = field(default_factory=set)
+    walk: Walk | None = None
+    companions: set[int] = field(default_factory=set)
+    barred: set[int] = field(default_factory=set)
+
+    def goes_on(self, exemplar: Exemplar) -> Exemplar:
+        """Return what is to be kept: under the name of the walk, and of all of it."""
+        walk = self.walk
+        if walk is None or not exemplar.continues:
+            self.walk = Walk(exemplar.tracklet_uid, exemplar.times_s[0])
+            return exemplar
+        times_s = walk.start_s, exemplar.times_s[1]
+        return replace(exemplar, tracklet_uid=walk.uid, times_s=times_s)
+
+    def gave(self, key: int) -> None:
+        """Take note of an exemplar that tells of the present walk."""
+        assert self.walk is not None
+        self.exemplars.add(key)
+        self.walk.key = key
+
+    def lose(self) -> None:
+        """Begin anew: whoever it was is not known any more."""
+        self.identity = None
+        self.exemplars.clear()
+        if self.walk is not None:
+            self.walk.key = None
+
+
+class TrackMemory:
+    """All tracks of all streams.
+
+    Args:
+        config: For each track's evidence.
+        remember_s: How long a track is remembered after its last report, on its stream's clock.
+    """
+
+    def __init__(self, config: DecisionConfig, remember_s: float) -> None:
+        self._config = config
+        self._remember_s = remember_s
+        self._tracks: dict[str, dict[int, Track]] = {}
+        self._heard_s: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        return sum(len(tracks) for tracks in self._tracks.values())
+
+    def of(self, stream: str, track_id: int) -> Track:
+        """Return a track that was heard of."""
+        return self._tracks[stream][track_id]
+
+    def hear(self, tracklets: Iterable[Tracklet]) -> None:
+        """Learn when tracks were seen, and with whom."""
+        for tracklet in tracklets:
+            tracks = self._tracks.setdefault(tracklet.stream, {})
+            track = tracks.get(tracklet.track_id)
+            if track is None:
+                track = tracks[tracklet.track_id] = self._new(tracklet)
+            track.last_seen_s = max(track.last_seen_s, tracklet.seen_s[1])
+            track.companions.update(tracklet.companions)
+            for other in tracklet.companions:  # the other one's next report may come too late
+                if other in tracks:
+                    tracks[other].companions.add(tracklet.track_id)
+            self._heard_s[tracklet.stream] = tracklet.seen_s[1]
+
+    def ruled_out(self, stream: str, track: Track) -> set[int]:
+        """Return the identities of those who were ever seen in one frame with `track`."""
+        tracks = self._tracks[stream]
+        others = (tracks[other] for other in track.companions if other in tracks)
+        track.barred |= {other.identity.id for other in others if other.identity}
+        return track.barred
+
+    def replace(self, was: Identity, identity: Identity) -> None:
+        """Give everybody who was one identity another."""
+        for tracks in self._tracks.values():
+            for track in tracks.values():
+                if track.identity is not None and track.identity.id == was.id:
+                    track.identity = identity
+
+    def forget(self) -> None:
+        """Drop the tracks that are too far from now, on their stream's clock.
+
+        Either way: a clock that was set back must not keep old tracks for ever.
+        """
+        for stream, tracks in self._tracks.items():
+            now_s = self._heard_s[stream]
+            self._tracks[stream] = {
+                track_id: track
+                for track_id, track in tracks.items()
+                if abs(now_s - track.last_seen_s) <= self._remember_s
+            }
+
+    def _new(self, tracklet: Tracklet) -> Track:
+        name = f"{tracklet.stream}/{tracklet.track_id}"
+        evidence, hysteresis = Evidence(self._config), Hysteresis(self._config)
+        return Track(name, tracklet.seen_s[1], evidence, hysteresis)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 
 class Closing(ABC):
@@ -24,3 +26,18 @@ class Closing(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class Closeable(Protocol):
+    """Whatever can be closed."""
+
+    def close(self) -> None:
+        """Free what is held."""
+        ...
+
+
+def close_all(opened: Iterable[Closeable]) -> None:
+    """Close one after another, also when one of them fails to; its error is raised at the end."""
+    with ExitStack() as each:
+        for one in reversed(list(opened)):
+            each.callback(one.close)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from gait.closing import close_all
 from gait.errors import GaitError
 from gait.tracklet import Tracklet
 from pipeline.config import PipelineConfig
@@ -281,8 +282,7 @@ class FileRun:
         )
 
     def _close_recorders(self) -> None:
-        for recorder in self._recorders.values():
-            recorder.close()
+        close_all(self._recorders.values())
 
     def _draw_videos(self) -> None:
         """Decode every stream again and draw on it what was found; identities are known now."""

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 
-from gait.closing import Closing
+from gait.closing import Closing, close_all
 from gait.encoder import Encoder
 from gait.streaming import StreamingEncoder
 from gait.tracklet import Tracklet
@@ -81,6 +80,4 @@ class Identity(Closing):
 
     def close(self) -> None:
         """Close the encoder and the gallery."""
-        with ExitStack() as each:  # also when one of them fails to
-            each.callback(self.gallery.close)
-            each.callback(self.encoder.close)
+        close_all([self.encoder, self.gallery])

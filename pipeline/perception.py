@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TypeVar
 
-from gait.closing import Closing
+from gait.closing import Closing, close_all
 from gait.tracklet import Tracklet
 from pipeline.ahead import Ahead
 from pipeline.config import PipelineConfig
@@ -84,9 +84,7 @@ class Perception(Closing):
 
     def close(self) -> None:
         """Give back the models."""
-        with ExitStack() as each:  # also when one of them fails to
-            each.callback(self.detector.close)
-            each.callback(self.segmenter.close)
+        close_all([self.segmenter, self.detector])
 
     def _timed_reading(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         iterator = iter(batches)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 
-from gait.closing import Closing
+from gait.closing import Closing, close_all
 from pipeline.config import PipelineConfig
 from pipeline.identity import Identity
 from pipeline.perception import Perception
@@ -50,6 +50,4 @@ class Pipeline(Closing):
 
     def close(self) -> None:
         """Close the models and the gallery."""
-        with ExitStack() as each:
-            each.callback(self.identity.close)
-            each.callback(self.perception.close)
+        close_all([self.perception, self.identity])

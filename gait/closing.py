@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from contextlib import ExitStack
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -37,7 +36,10 @@ class Closeable(Protocol):
 
 
 def close_all(opened: Iterable[Closeable]) -> None:
-    """Close one after another, also when one of them fails to; its error is raised at the end."""
-    with ExitStack() as each:
-        for one in reversed(list(opened)):
-            each.callback(one.close)
+    """Close one after another although one fails; the last error has the others as its context."""
+    remaining = iter(opened)
+    for one in remaining:
+        try:
+            one.close()
+        finally:
+            close_all(remaining)

@@ -17,6 +17,7 @@ from rich.markup import escape
 from gait.errors import GaitError
 from pipeline.commands.audit import app as audit
 from pipeline.commands.bench import app as bench
+from pipeline.commands.calibrate import calibrate
 from pipeline.commands.data import app as data
 from pipeline.commands.doctor import doctor
 from pipeline.commands.embed import embed
@@ -52,6 +53,7 @@ app.command()(top)
 app.command()(embed)
 app.command()(train)
 app.command("eval")(evaluate)
+app.command()(calibrate)
 app.command()(results)
 app.command()(export)
 app.command()(export_weights)

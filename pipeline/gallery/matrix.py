@@ -26,10 +26,11 @@ _FIRST_FIT, _NEXT_FIT = 64, 8
 _SAMPLE = 2048
 _AT_ONCE = 512
 _PROBES_AT_ONCE = 16
+_LARGEST = float(np.finfo(np.float16).max)
 
 
 class _Block:
-    """Memory for some rows; what is not used yet is infinitely far away."""
+    """Memory for some rows; what is not used yet is beyond all distances."""
 
     def __init__(self, count: int) -> None:
         self.embeddings = np.zeros((count, _PARTS, _CHANNELS), np.float16)
@@ -247,7 +248,7 @@ class ExemplarMatrix:
             self._measure(probes_MPC[n], allowed, bests[n])
 
     def _bounds(self, probes_MPC: NDArray[np.float64]) -> Iterator[NDArray[np.float32]]:
-        """Yield for each probe what no row is nearer than; infinite where no exemplar is."""
+        """Yield for each probe what no row is nearer than; beyond FARTHEST where none is."""
         size = self._block_rows
         for start in range(0, len(probes_MPC), _PROBES_AT_ONCE):
             some = probes_MPC[start : start + _PROBES_AT_ONCE]
@@ -406,10 +407,11 @@ def _as_stored(embeddings: Floats) -> NDArray[np.float16]:
 def _checked(probes: Sequence[Embedding]) -> NDArray[np.float64]:
     """Return (M, 16, 256)."""
     for number, probe in enumerate(probes):
-        if probe.shape != EMBEDDING_SHAPE or not np.isfinite(probe).all():
+        # The bounds' squares would overflow far beyond what can be stored.
+        if probe.shape != EMBEDDING_SHAPE or not (np.abs(probe) <= _LARGEST).all():
             raise ValueError(
-                f"probes[{number}]: expected {EMBEDDING_SHAPE} finite numbers, got an array of "
-                f"shape {probe.shape} or numbers that are not"
+                f"probes[{number}]: expected shape {EMBEDDING_SHAPE} and numbers of at most "
+                f"{_LARGEST:.0f}, got shape {probe.shape} or numbers that are not"
             )
     if not len(probes):
         return np.empty((0, _PARTS, _CHANNELS))

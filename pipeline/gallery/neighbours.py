@@ -14,6 +14,9 @@ Floats = NDArray[np.floating[Any]]
 _FIRST_LOOK = 16
 _NEXT_LOOK = 64
 
+FARTHEST = 1e9
+"""Farther than any two embeddings of float16 numbers are apart, and nearer than empty rows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -52,7 +55,7 @@ class Best:
         self.count = count
         self._per_owner = per_owner
         self._found: dict[int, tuple[float, Row]] = {}
-        self.limit = np.inf
+        self.limit = FARTHEST
 
     def __len__(self) -> int:
         return len(self._found)
@@ -102,9 +105,9 @@ def lowest_first(bounds: NDArray[np.float32], best: Best) -> Iterator[NDArray[np
     if not first:
         return
     rows = np.argpartition(bounds, first - 1)[:first]
-    yield rows[np.isfinite(bounds[rows])]
+    yield rows[bounds[rows] <= best.limit]
     bounds[rows] = np.inf
-    rows = np.flatnonzero(np.isfinite(bounds) & (bounds <= best.limit))
+    rows = np.flatnonzero(bounds <= best.limit)
     rows = rows[np.argsort(bounds[rows])]
     for start in range(0, len(rows), _NEXT_LOOK):
         some = rows[start : start + _NEXT_LOOK]

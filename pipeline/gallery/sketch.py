@@ -42,6 +42,7 @@ _SHORTER = 2e-6
 _PRODUCT = 2 * (_WIDTH + 8) * 2.0**-24
 _SUM = 1e-5
 _UNDERFLOW = 1e-12
+_NOWHERE = 1e30  # not infinite: products of matrices may multiply by zeros of their own
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,9 +131,9 @@ def lower_bounds(asked: Asked, sketches_PWN: NDArray[np.float32], out: Floats) -
 
 
 def no_sketches(count: int) -> NDArray[np.float32]:
-    """Return sketches, shape (P, W, N), of rows that are empty: infinitely far from everything."""
+    """Return sketches, shape (P, W, N), of rows that are empty: bounds are beyond all distances."""
     sketches_PWN = np.zeros((_PARTS, _WIDTH, count), np.float32)
-    sketches_PWN[:, _SQUARE] = np.inf
+    sketches_PWN[:, _SQUARE] = _NOWHERE
     return sketches_PWN
 
 

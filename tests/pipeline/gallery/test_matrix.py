@@ -274,8 +274,9 @@ def test_the_parts_of_a_match_explain_its_distance() -> None:
         (lambda m: m.extend([Row(7, 1, 1.0)] * 2, np.zeros((2, 256, 16))), "one that is"),
         (lambda m: m.extend([Row(7, 1, 1.0)], np.zeros((2, 256, 16))), "one embedding a row"),
         (lambda m: m.replace(0, Row(101, 1, 1.0), np.zeros((256, 16))), "one that is"),
-        (lambda m: m.search([np.full((256, 16), np.inf)]), "finite"),
-        (lambda m: m.search([np.zeros((255, 16))]), "finite"),
+        (lambda m: m.search([np.full((256, 16), np.nan)]), "numbers of at most"),
+        (lambda m: m.search([np.full((256, 16), 1e30)]), "numbers of at most"),
+        (lambda m: m.search([np.zeros((255, 16))]), "expected shape"),
         (lambda m: m.search([np.zeros((256, 16))], k=0), "at least 1"),
     ],
 )

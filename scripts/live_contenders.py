@@ -28,14 +28,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from pipeline.live_config import LiveConfig  # noqa: E402
+from pipeline.live_perceiving import Perceiving  # noqa: E402
 from pipeline.live_run import LiveRun  # noqa: E402
 from pipeline.live_status import TO_SIGHTING  # noqa: E402
-from pipeline.sources.camera_state import CameraState  # noqa: E402
 from pipeline.stages.torchvision_shim import ensure_torchvision  # noqa: E402
 from pipeline.values import Batch, Frame  # noqa: E402
 from pipeline.weights import resolve  # noqa: E402
 from tests.servers.numbered import read  # noqa: E402
-from tests.servers.watch import wait_for  # noqa: E402
+from tests.servers.watch import all_live, wait_for  # noqa: E402
 from trackers.boxes import Detections, Tracks  # noqa: E402
 
 Arrival = tuple[str, int, float]
@@ -97,15 +97,15 @@ def trackletgait(urls: Sequence[str], options: argparse.Namespace) -> Seen:
     names = {urlsplit(url).path.strip("/"): url for url in urls}
     config = LiveConfig.model_validate({"cameras": names, "pipeline": json.loads(options.pipeline)})
     with tempfile.TemporaryDirectory() as folder, LiveRun(config, out=Path(folder) / "live") as run:
-        seen = Seen(
-            f"{run.perception.detector.description}; {run.perception.segmenter.description}"
-        )
+        assert run.perceiving is not None
+        models = run.perceiving.perception
+        seen = Seen(f"{models.detector.description}; {models.segmenter.description}")
         witness = _Witness(seen)
-        witness.watch(run)
+        witness.watch(run.perceiving)
         thread = threading.Thread(target=run.run)
         thread.start()
         try:
-            wait_for(lambda: _all_live(run, len(names)), _OPENING_S)
+            wait_for(all_live(run.perceiving.cameras, list(names)), _OPENING_S)
             time.sleep(options.warm_up)
             span = Span(seen)
             time.sleep(options.seconds)
@@ -117,11 +117,6 @@ def trackletgait(urls: Sequence[str], options: argparse.Namespace) -> Seen:
     return witness.finished()
 
 
-def _all_live(run: LiveRun, num_cameras: int) -> bool:
-    cameras = run.cameras.by_name.values()
-    return len([c for c in cameras if c.state is CameraState.LIVE]) == num_cameras
-
-
 class _Witness:
     """Sees every picture go in, get its tracks, and come out."""
 
@@ -130,21 +125,18 @@ class _Witness:
         self._numbers: dict[tuple[str, int], int] = {}
         self._num_people = 0
 
-    def watch(self, run: LiveRun) -> None:
-        """Stand beside a run that has not begun."""
-        batches, update, saw = (
-            run.cameras.batches,
-            run.perception.trackers.update,
-            run.board.saw,
-        )
+    def watch(self, half: Perceiving) -> None:
+        """Stand beside cameras and models that have not begun."""
+        cameras, trackers, board = half.cameras, half.perception.trackers, half.board
+        batches, update, saw = cameras.batches, trackers.update, board.saw
 
         def noted_batches() -> Iterator[Batch]:
             for batch in batches():
                 self._numbers |= {(f.stream, f.index): read(f.image) for f in batch.frames}
                 yield batch
 
-        def noted_update(frames: Sequence[Frame], found: Sequence[Detections]) -> list[Tracks]:
-            tracks = update(frames, found)
+        def noted_update(frames: Sequence[Frame], detections: Sequence[Detections]) -> list[Tracks]:
+            tracks = update(frames, detections)
             self._seen.tracked += [self._arrival(frame) for frame in frames]
             self._num_people += sum(len(each) for each in tracks)
             return tracks
@@ -153,9 +145,9 @@ class _Witness:
             saw(frame, people, now_unix_s)
             self._seen.done.append(self._arrival(frame))
 
-        run.cameras.batches = noted_batches  # type: ignore[method-assign]
-        run.perception.trackers.update = noted_update  # type: ignore[method-assign]
-        run.board.saw = noted_saw  # type: ignore[method-assign]
+        cameras.batches = noted_batches  # type: ignore[method-assign]
+        trackers.update = noted_update  # type: ignore[method-assign]
+        board.saw = noted_saw  # type: ignore[method-assign]
 
     def finished(self) -> Seen:
         """Return what was seen."""

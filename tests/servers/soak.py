@@ -84,10 +84,12 @@ class Soak:
         self.tally, self.ledger = Tally(), Ledger()
         urls = {name: server.url(name) for name, server in self._servers.items()}
         self.run = stack.enter_context(live_run(_config(urls), folder / "live", self.tally))
+        assert self.run.perceiving is not None
+        self.cameras = self.run.perceiving.cameras
 
     def is_well(self) -> bool:
         """Wait until all cameras are live; return whether they came to be."""
-        is_live = wait_for(all_live(self.run.cameras, self.names), _BACK_S)
+        is_live = wait_for(all_live(self.cameras, self.names), _BACK_S)
         time.sleep(2)
         return is_live
 
@@ -128,7 +130,7 @@ def soak(effort: Effort, folder: Path) -> Row:
 
 
 def _shown(soak: Soak, passed_s: float) -> str:
-    counts = [camera.counts for camera in soak.run.cameras.by_name.values()]
+    counts = [camera.counts for camera in soak.cameras.by_name.values()]
     fps = [count.taken / passed_s for count in counts]
     latencies = soak.run.latencies
     sightings = soak.tally.events
@@ -167,8 +169,10 @@ def live_run(config: LiveConfig, out: Path, tally: Tally) -> Iterator[LiveRun]:
     """Run live cameras in a thread while the block runs; what went wrong is raised at its end."""
     problems: list[Exception] = []
     with LiveRun(config, out=out, sinks={"tally": tally}) as run:
-        batches = run.cameras.batches
-        run.cameras.batches = lambda: tally.batches(batches())  # type: ignore[method-assign]
+        assert run.perceiving is not None
+        cameras = run.perceiving.cameras
+        batches = cameras.batches
+        cameras.batches = lambda: tally.batches(batches())  # type: ignore[method-assign]
         thread = threading.Thread(target=_run, args=(run.run, problems))
         thread.start()
         try:

@@ -70,8 +70,8 @@ def growth(at_s: list[float], mib: list[float]) -> Growth:
     if len(x) < _FEWEST:
         return Growth(0.0, 0.0, 0.0, len(x))
     slope, _, low, high = stats.theilslopes(y, x, alpha=_CONFIDENCE)
-    percent = 100 * (x[-1] - x[0]) / np.median(y)
-    return Growth(*(float(percent * each) for each in (low, slope, high)), len(x))
+    low, middle, high = 100 * (x[-1] - x[0]) / np.median(y) * np.array([low, slope, high])
+    return Growth(float(low), float(middle), float(high), len(x))
 
 
 @dataclass

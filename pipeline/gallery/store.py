@@ -292,11 +292,12 @@ class GalleryStore(StoredGallery):
     ) -> None:
         for exemplar in exemplars:
             uid = exemplar.tracklet_uid
-            if writing.key_of(row.id, uid) is not None:
-                # Another recording's: its tracklets may have the same names.
-                uid = f"{uid}#{writing.revision}"
-            if writing.key_of(row.id, uid) is None:
-                writing.insert(row.id, replace(exemplar, tracklet_uid=uid))
+            key = writing.key_of(row.id, uid)
+            if key is not None and writing.is_alike(key, exemplar):
+                continue
+            if key is not None:  # another recording's: its tracklets may have the same names
+                exemplar = replace(exemplar, tracklet_uid=writing.free_uid(row.id, uid))
+            writing.insert(row.id, exemplar)
         writing.trim(row.id, budget)
 
     def _next_pseudonym(self, writing: Writing) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,10 +154,10 @@ class Writing:
 
     def move(self, keys: Sequence[int], to: int) -> None:
         """Give exemplars to identity `to`, under another uid where it has the same one."""
-        taken = set(self._uids(to))
-        for row in self.session.scalars(select(ExemplarRow).where(ExemplarRow.id.in_(keys))):
-            if row.tracklet_uid in taken:
-                row.tracklet_uid = f"{row.tracklet_uid}#{row.id}"
+        moving = select(ExemplarRow).where(ExemplarRow.id.in_(keys)).order_by(ExemplarRow.id)
+        for row in self.session.scalars(moving).all():
+            if self.key_of(to, row.tracklet_uid) is not None:
+                row.tracklet_uid = self.free_uid(to, row.tracklet_uid)
             row.identity_id, row.revision = to, self.revision
         self.session.flush()
 
@@ -225,6 +226,16 @@ class Writing:
             ExemplarRow.identity_id == identity_id, ExemplarRow.tracklet_uid == uid
         )
         return self.session.scalars(query).one_or_none()
+
+    def free_uid(self, identity_id: int, uid: str) -> str:
+        """Return a uid that none of an identity's exemplars has."""
+        taken = set(self._uids(identity_id))
+        return next(name for n in count(2) if (name := f"{uid}#{n}") not in taken)
+
+    def is_alike(self, key: int, exemplar: Exemplar) -> bool:
+        """Return whether an exemplar has the embedding of the one that is stored as `key`."""
+        row = self.session.get_one(ExemplarRow, key)
+        return np.array_equal(self._blobs.unpack_embedding(key, row.embedding), exemplar.embedding)
 
     def is_taken(self, pseudonym: str) -> bool:
         """Return whether somebody has a pseudonym."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from gait.tracklet import Tracklet
 from pipeline.gallery.exemplar import Exemplar
 from pipeline.values import Embedding
+from tests.servers.postgres import PASSWORD, PostgresServer, postgres_programs
 
 
 def make_tracklet(
@@ -67,3 +69,28 @@ def exemplar() -> Callable[..., Exemplar]:
         return Exemplar.of(make_tracklet(track_id, **more), make_embedding(at))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("needs PostgreSQL (Debian: apt-get install postgresql)")
+    server = PostgresServer(programs)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def database(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a new, empty database."""
+    monkeypatch.setenv("GALLERY_PASSWORD", PASSWORD)
+    return postgres.new_database()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where a new gallery may be: a file, or a database of a real server."""
+    if request.param == "sqlite":
+        return tmp_path / "people.gallery"
+    return str(request.getfixturevalue("database"))

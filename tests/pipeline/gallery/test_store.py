@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import os
-import random
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,9 +110,7 @@ def test_a_gallery_of_another_model_is_refused_with_the_way_out(
     with open_store(path, "a" * 64) as store:
         store.found(exemplar())
     before = path.read_bytes()
-    with pytest.raises(
-        GalleryError, match=r"this run uses bbbbbbbbbbbb.*gallery re-embed"
-    ):
+    with pytest.raises(GalleryError, match=r"this run uses bbbbbbbbbbbb.*gallery re-embed"):
         open_store(path, "b" * 64)
     assert path.read_bytes() == before
 
@@ -300,107 +296,3 @@ def test_several_threads_write_at_once(path: Path, exemplar: MakeExemplar) -> No
         stored = list(store.exemplars())
     assert len(stored) == 4 * 20 * 2
     assert {row.identity.pseudonym for row in stored} == {f"person-{n:03d}" for n in range(1, 81)}
-
-
-# Forks a child for every line: starting Python anew for each would take most of the test's time.
-_ENROL_UNTIL_KILLED = """
-import os, sys
-import numpy as np
-from pipeline.gallery.exemplar import Exemplar
-from pipeline.gallery.store import GalleryStore
-
-def enrol(path, prefix):
-    os.write(1, b"ready\\n")
-    store = GalleryStore(path, model_hash="a" * 64)
-    for n in range(10**9):
-        def exemplar(of):
-            uid = f"{prefix}/{n}/{of}"
-            return Exemplar(uid, prefix, n, (0, 1), 1.0, 30, np.full((256, 16), n, np.float32))
-        identity, _ = store.found(exemplar(0))
-        os.write(1, f"{prefix}/{n}/0\\n".encode())
-        store.add(identity, exemplar(1))
-        os.write(1, f"{prefix}/{n}/1\\n".encode())
-
-GalleryStore(None, model_hash="a" * 64).close()
-for line in sys.stdin:
-    if (child := os.fork()) == 0:
-        enrol(*line.split())
-    os.write(1, f"pid {child}\\n".encode())
-    os.waitpid(child, 0)
-    os.write(1, b"dead\\n")
-"""
-
-
-class _Enroller:
-    """Processes that enrol as fast as they can, to be killed."""
-
-    def __init__(self) -> None:
-        self._zygote = subprocess.Popen(
-            [sys.executable, "-c", _ENROL_UNTIL_KILLED],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def enrol_and_kill(self, path: Path, prefix: str, after_s: float) -> set[str]:
-        """Return the uids that were acknowledged before the kill."""
-        assert self._zygote.stdin is not None
-        assert self._zygote.stdout is not None
-        self._zygote.stdin.write(f"{path} {prefix}\n")
-        self._zygote.stdin.flush()
-        lines = [self._zygote.stdout.readline().strip() for _ in range(2)]
-        while not (any(line.startswith("pid") for line in lines) and "ready" in lines):
-            lines.append(self._zygote.stdout.readline().strip())
-        time.sleep(after_s)
-        pid = next(line for line in lines if line.startswith("pid")).split()[1]
-        os.kill(int(pid), 9)
-        while lines[-1] != "dead":
-            lines.append(self._zygote.stdout.readline().strip())
-        return {line for line in lines if "/" in line}
-
-    def close(self) -> None:
-        self._zygote.communicate(timeout=10)
-
-
-def _uids_of_a_whole_gallery(path: Path) -> set[str]:
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-        lonely = connection.execute(
-            "SELECT count(*) FROM identity WHERE id NOT IN (SELECT identity_id FROM exemplar)"
-        )
-        assert lonely.fetchone() == (0,)
-        counts = connection.execute(
-            "SELECT num_founded, (SELECT count(*) FROM identity) FROM gallery"
-        ).fetchall()
-        assert all(founded == there for founded, there in counts)
-        rows = connection.execute("SELECT tracklet_uid FROM exemplar").fetchall()
-    connection.close()
-    return {uid for (uid,) in rows}
-
-
-def test_what_was_acknowledged_survives_kill_9_and_nothing_is_half_done(tmp_path: Path) -> None:
-    rng = random.Random(0)
-    enroller = _Enroller()
-    acknowledged: set[str] = set()
-    path = tmp_path / "people.gallery"
-    for kill in range(20):
-        acknowledged |= enroller.enrol_and_kill(path, f"run{kill}", rng.uniform(0.005, 0.2))
-        open_store(path).close()
-        stored = _uids_of_a_whole_gallery(path)
-        assert acknowledged <= stored
-        # At most the one being written when the kill came was stored without being acknowledged.
-        assert len(stored - acknowledged) <= kill + 1
-    enroller.close()
-    assert len(acknowledged) > 100
-
-
-def test_a_gallery_killed_while_it_was_made_opens(tmp_path: Path) -> None:
-    rng = random.Random(1)
-    enroller = _Enroller()
-    for kill in range(20):
-        path = tmp_path / f"{kill}.gallery"
-        acknowledged = enroller.enrol_and_kill(path, "run", rng.uniform(0.0, 0.02))
-        open_store(path).close()
-        assert acknowledged <= _uids_of_a_whole_gallery(path)
-    enroller.close()

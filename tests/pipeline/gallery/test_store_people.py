@@ -1,0 +1,394 @@
+"""People in a gallery: on a file, and (marked) on a real PostgreSQL server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import GalleryError
+from pipeline.gallery.exemplar import Enrolment, Exemplar, least_telling, within_budget
+from pipeline.gallery.records import UnknownPerson
+from pipeline.gallery.store import GalleryStore
+from pipeline.privacy.cipher import Cipher
+from pipeline.privacy.pseudonyms import PseudonymKey
+from tests.servers.postgres import PASSWORD, PostgresServer
+
+MakeExemplar = Callable[..., Exemplar]
+Where = Path | str
+
+CONSENT = Enrolment(basis="consent, folder 12", purpose="door", by="Kim", expires_s=9000.0)
+
+
+def open_store(where: Where | None, model_hash: str | None = "a" * 64, **more) -> GalleryStore:
+    return GalleryStore(where, model_hash=model_hash, clock=lambda: 1000.0, **more)
+
+
+@pytest.fixture
+def store(where: Where):
+    with open_store(where, keep_silhouettes=True) as store:
+        yield store
+
+
+def labels(store: GalleryStore) -> dict[str, int]:
+    """How many exemplars everybody has."""
+    return {person.identity.label: person.num_exemplars for person in store.people()}
+
+
+def test_who_was_enrolled_is_there_with_all_that_was_recorded(
+    where: Where, exemplar: MakeExemplar
+) -> None:
+    with open_store(where) as store:
+        store.found(exemplar(1))
+        store.enrol("Anna Müller", [exemplar(2, at=0.5), exemplar(2, at=0.7, start_s=9)], CONSENT)
+    with open_store(where) as store:
+        unknown, anna = store.people()
+        assert unknown.identity.label == "person-001"
+        assert unknown.enrolment is None
+        assert (anna.identity.name, anna.identity.pseudonym) == ("Anna Müller", "person-002")
+        assert anna.enrolment == CONSENT
+        assert (anna.enrolled_s, anna.num_exemplars) == (1000.0, 2)
+        assert store.find("anna müller") == store.find("PERSON-002") == anna.identity
+        assert {e.identity.label for e in store.exemplars()} == {"person-001", "Anna Müller"}
+
+
+def test_walks_are_kept_that_differ_most(store: GalleryStore, exemplar: MakeExemplar) -> None:
+    walks = [exemplar(1, at=at, start_s=10 * n) for n, at in enumerate([0.0, 0.9, 0.1, 0.5])]
+    anna = store.enrol("Anna", walks, CONSENT, budget=3)
+    kept = [round(float(e.embedding[0, 0]), 1) for e in store.exemplars()]
+    assert kept == [0.0, 0.9, 0.5]
+    store.extend(anna, [exemplar(1, at=0.3, start_s=99)], budget=2)
+    assert labels(store) == {"Anna": 2}
+    assert {round(float(e.embedding[0, 0]), 1) for e in store.exemplars()} >= {0.9}
+
+
+def test_of_two_alike_the_better_one_stays_and_of_equals_the_older() -> None:
+    at = np.array([0.0, 5.0, 5.1])[:, None, None] * np.ones((256, 16), np.float32)
+    assert least_telling(at, [1.0, 0.2, 0.9]) == 1
+    assert least_telling(at, [1.0, 0.9, 0.2]) == 2
+    assert least_telling(at, [0.1, 0.5, 0.5]) == 2
+    assert within_budget(at, [1.0, 0.2, 0.9], 1) == [0]
+    assert within_budget(at, [1.0, 0.2, 0.9], 5) == [0, 1, 2]
+
+
+def test_the_same_walk_added_again_changes_nothing(
+    store: GalleryStore, exemplar: MakeExemplar
+) -> None:
+    anna = store.enrol("Anna", [exemplar(1, at=0.25)], CONSENT)
+    store.extend(anna, [exemplar(1, at=0.25)])
+    assert labels(store) == {"Anna": 1}
+    # other recordings', of the same name
+    store.extend(anna, [exemplar(1, at=0.5), exemplar(1, at=0.75)])
+    assert labels(store) == {"Anna": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "enrolment", "said"),
+    [
+        ("ANNA", CONSENT, "Anna is enrolled already; choose another name"),
+        ("", CONSENT, "expected a person's name"),
+        ("person-007", CONSENT, "no pseudonym"),
+        ("a\x00b", CONSENT, "printable"),
+        ("x" * 300, CONSENT, "at most 200"),
+        ("Berta", Enrolment(basis=" "), "basis: expected what allows this"),
+        ("Berta", replace(CONSENT, expires_s=999.0), "a moment in the future"),
+        ("Berta", replace(CONSENT, expires_s=float("nan")), "a moment in the future"),
+        ("Berta", replace(CONSENT, purpose="x" * 3000), "purpose: expected one line"),
+    ],
+)
+def test_what_cannot_be_enrolled_is_said_and_changes_nothing(
+    store: GalleryStore, exemplar: MakeExemplar, name: str, enrolment: Enrolment, said: str
+) -> None:
+    store.enrol("Anna", [exemplar(1)], CONSENT)
+    before = store.revision(), labels(store)
+    with pytest.raises(GalleryError, match=said):
+        store.enrol(name, [exemplar(2)], enrolment)
+    assert (store.revision(), labels(store)) == before
+
+
+def test_nobody_is_enrolled_by_nothing(store: GalleryStore) -> None:
+    with pytest.raises(GalleryError, match="at least one exemplar"):
+        store.enrol("Anna", [], CONSENT)
+
+
+def test_a_pseudonym_gets_a_name_only_with_a_basis(
+    store: GalleryStore, exemplar: MakeExemplar
+) -> None:
+    identity, _ = store.found(exemplar(1))
+    with pytest.raises(GalleryError, match="basis"):
+        store.rename(identity, "Anna")
+    named = store.rename(identity, "Anna", CONSENT)
+    assert store.rename(named, "Anne").label == "Anne"
+    assert store.people()[0].enrolment == CONSENT
+
+
+def test_merging_moves_everything_and_keeps_the_earlier_expiry(
+    store: GalleryStore, exemplar: MakeExemplar
+) -> None:
+    anna = store.enrol("Anna", [exemplar(1, at=0.1)], CONSENT)
+    other = store.enrol("A. M.", [exemplar(1, at=0.9)], replace(CONSENT, expires_s=5000.0))
+    merged = store.merge(anna, other)  # both walks are called door/1/0
+    [person] = store.people()
+    assert merged == person.identity == anna
+    assert person.num_exemplars == 2
+    assert person.enrolment == replace(CONSENT, expires_s=5000.0)
+    with pytest.raises(UnknownPerson, match="not in the gallery"):
+        store.merge(anna, other)
+
+
+def test_a_name_is_not_lost_by_merging(store: GalleryStore, exemplar: MakeExemplar) -> None:
+    unknown, _ = store.found(exemplar(1))
+    anna = store.enrol("Anna", [exemplar(2)], CONSENT)
+    with pytest.raises(GalleryError, match="merge the other way"):
+        store.merge(unknown, anna)
+    with pytest.raises(GalleryError, match="two people"):
+        store.merge(anna, anna)
+    assert labels(store) == {"person-001": 1, "Anna": 1}
+
+
+def test_splitting_gives_some_exemplars_to_somebody_new(
+    store: GalleryStore, exemplar: MakeExemplar
+) -> None:
+    walks = [exemplar(1, at=0.3 * n, start_s=10 * n) for n in range(3)]
+    anna = store.enrol("Anna", walks, CONSENT)
+    keys = [kept.id for kept in store.kept(anna)]
+    for wrong in ([], keys, [99]):
+        with pytest.raises(GalleryError, match="some, not all"):
+            store.split(anna, wrong)
+    with pytest.raises(GalleryError, match="basis"):
+        store.split(anna, keys[:1], "Berta")
+    berta = store.split(anna, keys[:1], "Berta", CONSENT)
+    nobody = store.split(anna, keys[1:2])
+    assert labels(store) == {"Anna": 1, "Berta": 1, nobody.pseudonym: 1}
+    assert [kept.id for kept in store.kept(berta)] == keys[:1]
+
+
+def test_whoever_is_unknown_is_said_with_who_may_be_meant(
+    store: GalleryStore, exemplar: MakeExemplar
+) -> None:
+    store.enrol("Anna", [exemplar(1)], CONSENT)
+    with pytest.raises(UnknownPerson, match=r"nobody called 'ana' \(did you mean Anna\?\)"):
+        store.find("ana")
+
+
+def test_other_processes_see_what_changed(where: Where, exemplar: MakeExemplar) -> None:
+    with open_store(where) as one, open_store(where) as other:
+        start = other.revision()
+        anna = one.enrol("Anna", [exemplar(1, at=0.1), exemplar(2, at=0.9)], CONSENT)
+        found, key = one.found(exemplar(3, at=0.5))
+        seen = other.changes_since(start)
+        assert seen.identities == (anna, found)
+        assert [e.identity for e in seen.exemplars] == [anna, anna, found]
+        assert other.changes_since(seen.revision).exemplars == ()
+        one.merge(anna, found)
+        merged = other.changes_since(seen.revision)
+        assert merged.removed_identities == (found.id,)
+        assert [(e.id, e.identity) for e in merged.exemplars] == [(key, anna)]
+        one.forget(anna)
+        gone = other.changes_since(merged.revision)
+        assert gone.removed_identities == (anna.id,)
+        assert len(gone.removed_exemplars) == 3
+        everything = other.changes_since()
+        assert everything.is_everything
+        assert everything.exemplars == everything.identities == ()
+
+
+def test_whoever_was_away_too_long_gets_everything(
+    store: GalleryStore, exemplar: MakeExemplar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("writing", "stored"):
+        monkeypatch.setattr(f"pipeline.gallery.{module}.REMEMBERED_REVISIONS", 3)
+    identity, key = store.found(exemplar(1))
+    start = store.revision()
+    for n in range(2, 7):
+        key = store.add(identity, exemplar(n), replacing=key)
+    changes = store.changes_since(start)
+    assert changes.is_everything
+    assert [e.id for e in changes.exemplars] == [key]
+    assert not store.changes_since(store.revision() - 1).is_everything
+
+
+def test_an_identity_somebody_else_removed_is_said_to_be_gone(
+    where: Where, exemplar: MakeExemplar
+) -> None:
+    with open_store(where) as one, open_store(where) as other:
+        identity, key = one.found(exemplar(1))
+        other.forget(identity)
+        with pytest.raises(UnknownPerson, match="removed or merged"):
+            one.add(identity, exemplar(2), replacing=key)
+        assert labels(one) == {}
+
+
+def bytes_of(where: Where, postgres: PostgresServer | None) -> bytes:
+    if isinstance(where, Path):
+        files = where.parent.glob(f"{where.name}*")
+        return b"".join(path.read_bytes() for path in files)
+    assert postgres is not None
+    return postgres.bytes_of(where.partition("@/")[2].partition("?")[0])
+
+
+def test_what_is_forgotten_is_gone_from_every_byte(
+    where: Where, request: pytest.FixtureRequest
+) -> None:
+    postgres = None if isinstance(where, Path) else request.getfixturevalue("postgres")
+    rng = np.random.default_rng(1)
+    blank = Exemplar("SECRETUID/1/0", "door", 1, (0, 1), 1.0, 30, np.zeros((256, 16), np.float32))
+    walks = [
+        replace(
+            blank,
+            tracklet_uid=f"SECRETUID/{n}/0",
+            embedding=rng.standard_normal((256, 16)).astype(np.float16).astype(np.float32),
+            silhouettes=rng.integers(0, 2, (30, 64, 44), dtype=np.uint8) * 255,
+        )
+        for n in range(6)
+    ]
+    with open_store(where, keep_silhouettes=True) as store:
+        store.enrol("Berta", [replace(blank, tracklet_uid="kept")], CONSENT)
+        anna = store.enrol("SECRETNAME", walks, replace(CONSENT, basis="SECRETBASIS"), budget=4)
+        patterns = [b"SECRETNAME", b"SECRETBASIS", b"SECRETUID"]
+        for kept in store.kept(anna, whole=True):
+            assert kept.embedding is not None
+            patterns.append(kept.embedding.astype("<f2").tobytes()[1000:1032])
+        for pattern in patterns:
+            assert pattern in bytes_of(where, postgres), pattern
+        forgotten = store.forget(anna)
+        assert forgotten.problem is None
+        assert (len(forgotten.exemplars), forgotten.num_silhouettes) == (4, 4)
+        for pattern in patterns:
+            assert pattern not in bytes_of(where, postgres), pattern
+        assert labels(store) == {"Berta": 1}
+    assert b"SECRET" not in bytes_of(where, postgres)
+
+
+def test_bytes_that_a_reader_held_back_go_when_the_gallery_is_opened_again(
+    tmp_path: Path, exemplar: MakeExemplar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.gallery.database._LOCK_TIMEOUT_S", 0.2)
+    path = tmp_path / "people.gallery"
+    with open_store(path) as store:
+        anna = store.enrol("SECRETNAME", [exemplar(1)], CONSENT)
+        store.found(exemplar(2))
+        reading = store.exemplars()
+        next(reading)
+        forgotten = store.forget(anna)
+        assert forgotten.problem is not None
+        assert "SECRETNAME" not in labels(store)
+        reading.close()
+    with open_store(path):
+        assert b"SECRETNAME" not in bytes_of(path, None)
+
+
+def test_silhouettes_are_kept_only_where_wanted_and_can_be_dropped(
+    where: Where, exemplar: MakeExemplar
+) -> None:
+    with open_store(where) as store:
+        identity, _ = store.found(exemplar(1))
+        assert store.people()[0].num_with_silhouettes == 0
+    with open_store(where, keep_silhouettes=True) as store:
+        store.add(identity, exemplar(2))
+        assert store.people()[0].num_with_silhouettes == 1
+        assert store.drop_silhouettes(before_s=1000.0) == 0
+        assert store.drop_silhouettes(before_s=1001.0) == 1
+        assert store.people()[0].num_with_silhouettes == 0
+
+
+def test_a_walk_that_goes_on_keeps_the_silhouettes_of_its_beginning(
+    store: GalleryStore, tracklet, embedding
+) -> None:
+    identity, first = store.found(Exemplar.of(tracklet(1), embedding(0.0)))
+    more = Exemplar.of(tracklet(1, 3.0, num=8, offset=30), embedding(0.1))
+    store.add(identity, replace(more, tracklet_uid="door/1/0"), replacing=first)
+    [kept] = store.kept(whole=True)
+    assert kept.silhouettes is not None
+    assert (len(kept.silhouettes), kept.num_silhouettes) == (38, 38)
+
+
+def test_a_key_seals_what_is_there_and_only_it_opens(where: Where, exemplar: MakeExemplar) -> None:
+    old, new = os.urandom(32), os.urandom(32)
+    with open_store(where, keep_silhouettes=True) as store:
+        plain = exemplar(1, at=0.25)
+        identity, _ = store.found(plain)
+    with open_store(where, keep_silhouettes=True, cipher=Cipher([old])) as store:
+        store.add(identity, exemplar(2, at=0.5))
+        assert store.is_sealed()
+        np.testing.assert_array_equal(next(store.exemplars()).embedding, plain.embedding)
+        assert all(kept.silhouettes is not None for kept in store.kept(whole=True))
+    with pytest.raises(GalleryError, match="sealed: configure the site's key"):
+        open_store(where)
+    with (
+        open_store(where, cipher=Cipher([new])) as store,
+        pytest.raises(GalleryError, match="not among"),
+    ):
+        list(store.exemplars())
+    with open_store(where, model_hash=None) as store:  # to look after it
+        with pytest.raises(GalleryError, match="sealed"):
+            store.extend(identity, [exemplar(3)])
+        assert labels(store) == {"person-001": 2}
+    with open_store(where, cipher=Cipher([new, old])) as store:
+        assert store.seal() == 2
+        assert store.seal() == 0
+    with open_store(where, cipher=Cipher([new])) as store:
+        assert len(list(store.exemplars())) == 2
+
+
+def test_with_a_key_pseudonyms_say_nothing_to_others(exemplar: MakeExemplar) -> None:
+    names = []
+    for key in (b"1" * 32, b"2" * 32):
+        with open_store(None, pseudonyms=PseudonymKey(key)) as store:
+            names.append([store.found(exemplar(n))[0].pseudonym for n in range(3)])
+    assert not set(names[0]) & set(names[1])
+    assert len({*names[0], *names[1]}) == 6
+
+
+def test_only_the_owner_may_read_a_new_gallery(tmp_path: Path, exemplar: MakeExemplar) -> None:
+    with open_store(tmp_path / "people.gallery") as store:
+        store.found(exemplar(1))
+        modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {0o600}
+
+
+def test_a_gallery_to_be_looked_after_must_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "poeple.gallery"
+    with pytest.raises(GalleryError, match="there is nothing; check the path"):
+        open_store(path, model_hash=None)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "address", ["mysql://u:hunter2@h/d", "postgresql+psycopg://u:hunter2@h:port/d"]
+)
+def test_a_wrong_address_is_refused_without_its_password(address: str) -> None:
+    with pytest.raises(GalleryError, match=r"gallery\.path: expected a file or") as caught:
+        open_store(address)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_missing_variable_is_named() -> None:
+    with pytest.raises(GalleryError, match="environment variable NOT_SET_ANYWHERE is not set"):
+        open_store("postgresql+psycopg://u:${NOT_SET_ANYWHERE}@h/d")
+
+
+@pytest.mark.postgres
+def test_a_servers_password_is_never_shown(
+    database: str, monkeypatch: pytest.MonkeyPatch, exemplar: MakeExemplar
+) -> None:
+    with open_store(database) as store:
+        assert PASSWORD not in store.name
+        assert "GALLERY_PASSWORD" not in store.name
+    monkeypatch.setenv("GALLERY_PASSWORD", "hunter2")
+    with pytest.raises(GalleryError) as caught:
+        open_store(database)
+    assert "hunter2" not in str(caught.value)
+    assert "password" in str(caught.value)
+    with GalleryStore(database, model_hash="a" * 64, password=PASSWORD) as store:
+        store.found(exemplar(1))
+
+
+@pytest.mark.postgres
+def test_a_server_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(GalleryError, match="server cannot be reached"):
+        open_store(f"postgresql+psycopg://walker@/people?host={tmp_path}")

@@ -79,7 +79,7 @@ class LiveReceiving:
                 origin_s = tracklet.origin_unix_s or 0.0
                 told[tracklet.track] = Told(origin_s, who, content.get("is_new") is True)
         self._link.release(ended)
-        return told
+        return {track: what for track, what in told.items() if track not in ended}
 
     def get(self) -> list[Tracklet]:
         """Return tracklets that are on our disk, waiting for them; none when it was closed."""

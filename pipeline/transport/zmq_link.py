@@ -38,6 +38,13 @@ logger = logging.getLogger(__name__)
 
 _LONGEST_WAIT_S = 30.0
 _TICK_S = 0.5
+_TROUBLE = {
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the receiver does not allow this sender's key",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: (
+        "the receiver broke off: the public key given for it may be another's"
+    ),
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "one side has keys and the other none",
+}
 
 
 class SendingLink(Closing):
@@ -69,7 +76,8 @@ class SendingLink(Closing):
 
     Attributes:
         counts: Tracklets by what became of them: "sent" (first time), "resent", "acknowledged",
-            "dropped" (the spool was full), "refused" (by the receiver); and "connections".
+            "dropped" (the spool was full), "refused" (by the receiver); and "connections",
+            "unauthorised" (attempts that failed at the keys), "disk" (times it failed).
         is_connected: Whether the receiver is there.
         trouble: Why it does not let us in, when it says so.
         endpoint: Where the receiver listens.
@@ -220,8 +228,8 @@ class SendingLink(Closing):
                 self.is_connected = False
                 self._heard_s = self._clock()
                 self._tell()
-            elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                self.trouble = "the receiver does not allow this sender's key"
+            elif event in _TROUBLE:
+                self.trouble = _TROUBLE[event]
                 self._count("unauthorised", 1, self.trouble)
         is_waiting = bool(self._under_way) or not self.is_connected
         if is_waiting and self._clock() - self._heard_s > self._patience_s:

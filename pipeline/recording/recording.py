@@ -13,8 +13,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from gait.closing import Closing
 from gait.tracklet import Tracklet
@@ -33,6 +35,8 @@ from trackers.boxes import Mask, Tracks
 
 logger = logging.getLogger(__name__)
 
+_Result = TypeVar("_Result")
+
 _KEY_S = 2.0  # at most this much is missing at the end of a clip that was cut off
 _TICK_S = 1.0
 _TIDY_S = 30.0
@@ -40,6 +44,17 @@ _FIRST_RETRY_S, _LONGEST_RETRY_S = 2.0, 60.0
 _MOST_EVENTS = 1000
 _ENDING = 0.5  # of the time for closing, for finishing the files
 _GONE_S = 600.0  # a camera that gives no pictures for so long is forgotten
+
+
+@dataclass(slots=True, eq=False)
+class _Camera:
+    clips: CameraClips
+    seen_s: float = 0.0
+    backoff: Backoff = field(
+        default_factory=lambda: Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S, random.Random())
+    )
+    blocked_until_s: float = 0.0
+    error: str | None = None
 
 
 class Recording(Closing):
@@ -69,16 +84,13 @@ class Recording(Closing):
             Identities(),
         )
         self._times = CaptureTimes()
-        self._cameras: dict[str, tuple[CameraClips, float]] = {}  # and when it was last seen
-        self._backoff = Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S, random.Random())
-        self._blocked_until_s = 0.0
+        self._cameras: dict[str, _Camera] = {}
         self._tidied_s = time.monotonic()
         self._changed = threading.Condition()
         self._frames: deque[Seen] = deque()
         self._num_bytes = 0
         self._told: deque[Told] = deque(maxlen=_MOST_EVENTS)
         self._put = self._written = self._dropped = self._failures = 0
-        self._error: str | None = None
         self._deadline_s: float | None = None
         logger.info("recording: clips of people go to %s, encoded by %s", folder, codec)
         self._thread = threading.Thread(target=self._work, name="recording", daemon=True)
@@ -127,7 +139,9 @@ class Recording(Closing):
                 dropped=self._dropped,
                 failures=self._failures,
                 waiting=len(self._frames),
-                error=self._error,
+                error=next(
+                    (each.error for each in list(self._cameras.values()) if each.error), None
+                ),
             )
 
     def close(self, within_s: float = 2.0) -> None:
@@ -151,8 +165,8 @@ class Recording(Closing):
         try:
             while self._turn():
                 pass
-            for clips, _ in self._cameras.values():
-                self._try(clips.end)
+            for camera in self._cameras.values():
+                self._try(camera, camera.clips.end)
         finally:
             self._shelf.close()
 
@@ -172,7 +186,9 @@ class Recording(Closing):
         if seen is not None:
             self._take(seen)
         for each in told:
-            self._learn(each)
+            if each.camera in self._cameras:
+                camera = self._cameras[each.camera]
+                self._try(camera, partial(camera.clips.learn, each))
         self._tick()
         return seen is not None or not is_closing
 
@@ -180,74 +196,56 @@ class Recording(Closing):
         return bool(self._frames or self._told or self._deadline_s is not None)
 
     def _take(self, seen: Seen) -> None:
-        num_written = 0
-
-        def take() -> None:
-            nonlocal num_written
-            moment = Moment.of(
-                seen,
-                self._times.unix_s(seen.frame),
-                height=self._config.height,
-                outlined=self._config.annotate,
-            )
-            may_begin = time.monotonic() >= self._blocked_until_s
-            num_written = self._camera(moment.camera).take(moment, may_begin=may_begin)
-
-        self._try(take)
+        camera = self._cameras.get(seen.frame.stream)
+        if camera is None:
+            camera = self._cameras[seen.frame.stream] = _Camera(CameraClips(self._tools))
+        camera.seen_s = time.monotonic()
+        num_written = self._try(camera, lambda: self._record(camera, seen)) or 0
         with self._changed:
             self._written += num_written
             self._dropped += not num_written and len(seen.tracks) > 0
-        if num_written and self._error is not None:
-            self._recovered()
+        if num_written and camera.error is not None:
+            camera.error = None
+            camera.backoff.reset()
+            logger.info("recording: camera %s: writes clips again", seen.frame.stream)
 
-    def _camera(self, name: str) -> CameraClips:
-        now_s = time.monotonic()
-        clips, _ = self._cameras.get(name) or (CameraClips(self._tools), now_s)
-        self._cameras[name] = clips, now_s
-        return clips
-
-    def _learn(self, told: Told) -> None:
-        if told.camera in self._cameras:
-            with suppress(OSError):  # the disk's trouble is told where pictures are written
-                self._cameras[told.camera][0].learn(told)
+    def _record(self, camera: _Camera, seen: Seen) -> int:
+        at_unix_s = self._times.unix_s(seen.frame)
+        config = self._config
+        moment = Moment.of(seen, at_unix_s, height=config.height, outlined=config.annotate)
+        return camera.clips.take(moment, may_begin=camera.seen_s >= camera.blocked_until_s)
 
     def _tick(self) -> None:
         now_s = time.monotonic()
-        for name, (clips, seen_s) in list(self._cameras.items()):
-            if now_s - seen_s > _TICK_S:
-                self._try(clips.tick)
-            if now_s - seen_s > _GONE_S:
+        for name, camera in list(self._cameras.items()):
+            if now_s - camera.seen_s > _TICK_S:
+                self._try(camera, camera.clips.tick)
+            if now_s - camera.seen_s > _GONE_S:
                 del self._cameras[name]
                 self._tools.preroll.forget(name)
                 self._times.forget(name)
         if now_s - self._tidied_s > _TIDY_S:
             self._tidied_s = now_s
-            self._try(self._shelf.tidy)
+            self._shelf.tidy()
 
-    def _try(self, step: Callable[[], None]) -> None:
-        """Do something with files; what fails costs pictures, not the thread."""
+    def _try(self, camera: _Camera, step: Callable[[], _Result]) -> _Result | None:
+        """Do something with a camera's files; what fails costs pictures, not the thread."""
         try:
-            step()
+            return step()
         except OSError as error:
-            self._failed(words_of(error))
+            self._failed(camera, words_of(error))
         except Exception as error:
             logger.exception("recording: a bug")
-            self._failed(f"a bug: {type(error).__name__}: {error}")
+            self._failed(camera, f"a bug: {type(error).__name__}: {error}")
+        return None
 
-    def _failed(self, words: str) -> None:
-        self._blocked_until_s = time.monotonic() + self._backoff.next_s()
-        was_failing = self._error is not None
+    def _failed(self, camera: _Camera, words: str) -> None:
+        camera.blocked_until_s = time.monotonic() + camera.backoff.next_s()
+        was_failing, camera.error = camera.error, words
         with self._changed:
             self._failures += 1
-            self._error = words
         if not was_failing:  # once an outage: months of them would fill the disk
             logger.warning("recording: cannot write clips, tries again: %s", words)
-
-    def _recovered(self) -> None:
-        with self._changed:
-            self._error = None
-        self._backoff.reset()
-        logger.info("recording: writes clips again")
 
 
 def working_codec(where: str, choice: Codec) -> str:

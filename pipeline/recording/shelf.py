@@ -110,7 +110,11 @@ class Shelf(Closing):
 
     def tidy(self) -> None:
         """Remove clips that are too old, and the oldest of what does not fit; says so."""
-        kept = sorted(self._clips(), key=lambda each: each.ended_unix_s)
+        try:
+            kept = sorted(self._clips(), key=lambda each: each.ended_unix_s)
+        except OSError as error:
+            logger.warning("recording: cannot look through %s: %s", self.folder, error)
+            return
         oldest_s = (
             -math.inf if self._keep_days is None else self._clock() - self._keep_days * _DAY_S
         )

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.commands.purge import log_beside, place, removal_table
+from pipeline.commands.purge import removal_table
 from pipeline.errors import OutputError, PrivacyError
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def export(
     """Gather everything that is stored about one person, to be given to them."""
     from pipeline.privacy.access import gather, gather_zip
     from pipeline.privacy.audit import current_user
+    from pipeline.privacy.finding import log_beside, place
 
     log = log_beside(where, audit)
     with ExitStack() as stack:
@@ -155,6 +156,7 @@ def forget(
 ) -> None:
     """Remove everything that is stored about one person."""
     from pipeline.privacy.audit import current_user
+    from pipeline.privacy.finding import log_beside, place
     from pipeline.privacy.places import FolderPlace
     from pipeline.privacy.receipt import Signer
     from pipeline.privacy.retention import Remover

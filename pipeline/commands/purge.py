@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,10 +17,7 @@ from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipeline.live_config import LiveConfig
-    from pipeline.privacy.audit import AuditLog
-    from pipeline.privacy.keys import KeyConfig
     from pipeline.privacy.limits import RetentionConfig
-    from pipeline.privacy.places import Place
     from pipeline.privacy.receipt import Removed
 
 _YAML = (".yaml", ".yml")
@@ -61,111 +57,37 @@ def purge(
     last seen. It may run while cameras run, and as often as you like. Run it daily.
     """
     from pipeline.privacy.audit import current_user
+    from pipeline.privacy.finding import configured_places, known_as, log_beside, place
     from pipeline.privacy.retention import purge
 
+    configs = [word for word in what if word.lower().endswith(_YAML)]
+    names = [word for word in what if word not in configs]
     with ExitStack() as stack:
-        config, names = _configured(what, out)
-        log = log_beside(names, audit)
-        places = [_configured_place(name, config, stack) for name in names]
+        config = _config(configs)
+        configured = [] if config is None else known_as(config, out)
+        log = log_beside([*configured, *names], audit)
+        places = [] if config is None else list(configured_places(config, out, stack))
+        places += [place(name, stack) for name in dict.fromkeys(names)]
+        if not places:
+            raise ConfigError(f"{out}: expected the folder this is run with: say which with --out")
         retention = _retention(config, keep or [])
         done = purge(places, retention, log=log, who=current_user(), is_dry_run=dry_run)
     console = Console(highlight=False, soft_wrap=True)
     if not done.removed:
-        console.print(f"Nothing is too old in {', '.join(map(escape, names))}.")
+        looked = ", ".join(each.name for each in places)
+        console.print(f"Nothing is too old in {escape(looked)}.")
         return
     console.print(removal_table(done.removed, "would go" if dry_run else "removed"))
     if done.entry is not None:
         console.print(f"Recorded as entry {done.entry.number} of {escape(str(log.path))}")
 
 
-def _configured(what: Sequence[str], out: Path) -> tuple[LiveConfig | None, list[str]]:
-    """Return the configuration, if one is named, and everything to look into, each once."""
+def _config(paths: Sequence[str]) -> LiveConfig | None:
     from pipeline.live_config import load_live_config
 
-    configs = [word for word in what if word.lower().endswith(_YAML)]
-    if len(configs) > 1:
-        raise ConfigError(f"purge: expected one configuration, got {', '.join(configs)}")
-    names = [word for word in what if word not in configs]
-    if not configs:
-        return None, list(dict.fromkeys(names))
-    config = load_live_config(Path(configs[0]))
-    return config, list(dict.fromkeys([*_places_of(config, out), *names]))
-
-
-def _places_of(config: LiveConfig, out: Path) -> Iterator[str]:
-    """Yield what a run of a configuration writes to, as far as it is there."""
-    gallery = config.pipeline.gallery.path
-    found = [gallery, str(out), *(getattr(sink, "path", None) for sink in config.sinks)]
-    there = [each for each in found if each and ("://" in each or Path(each).exists())]
-    if not there:
-        raise ConfigError(
-            f"{out}: expected the folder this configuration is run with: say which with --out"
-        )
-    yield from there
-
-
-def _configured_place(name: str, config: LiveConfig | None, stack: ExitStack) -> Place:
-    """Return where data are; the configured gallery may want a password or a key."""
-    from pipeline.privacy.galleries import GalleryPlace
-
-    if config is None or name != config.pipeline.gallery.path:
-        return place(name, stack)
-    return GalleryPlace(stack.enter_context(config.pipeline.gallery.open_store(model_hash=None)))
-
-
-def log_beside(names: Sequence[str], audit: Path | None) -> AuditLog:
-    """Return the audit log that is given, or the one beside what is named first.
-
-    Raises:
-        ConfigError: Everything is on a server, which has no place beside it.
-    """
-    from pipeline.privacy.audit import AuditLog, audit_path
-
-    files = [name for name in names if "://" not in name]
-    if audit is None and not files:
-        raise ConfigError("--audit: expected the audit log of a gallery that is no file here")
-    return AuditLog(audit or audit_path(Path(files[0])))
-
-
-def place(name: str, stack: ExitStack, key: KeyConfig | None = None) -> Place:
-    """Return where data are, by what somebody called it; `stack` closes it.
-
-    Raises:
-        ConfigError: There is nothing of that name.
-        PipelineError: It is something else.
-    """
-    from pipeline.gallery.store import GalleryStore
-    from pipeline.privacy.cipher import Cipher
-    from pipeline.privacy.folders import DataFolder
-    from pipeline.privacy.galleries import GalleryPlace
-    from pipeline.privacy.places import FolderPlace, LinesPlace, RowsPlace
-
-    path = Path(name)
-    if "://" not in name:
-        if not path.exists():
-            raise ConfigError(f"{name}: expected a folder, a gallery or a file of events: no such")
-        if path.is_dir():
-            return FolderPlace(DataFolder.at(path))
-        if path.suffix == ".jsonl":
-            return LinesPlace(path)
-        if is_of_sink(path):
-            return RowsPlace(path)
-    store = stack.enter_context(GalleryStore(name, model_hash=None))
-    if key is not None and store.is_sealed():  # a key would seal one that is not
-        cipher = Cipher.load(key)
-        store = stack.enter_context(GalleryStore(name, model_hash=None, cipher=cipher))
-    return GalleryPlace(store)
-
-
-def is_of_sink(path: Path) -> bool:
-    """Return whether a file is a database of the `sqlite` sink."""
-    from pipeline.sinks.sqlite_sink import APPLICATION_ID
-
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            return bool(database.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID)
-    except sqlite3.Error:
-        return False  # the gallery says in words what it is instead
+    if len(paths) > 1:
+        raise ConfigError(f"purge: expected one configuration, got {', '.join(paths)}")
+    return load_live_config(Path(paths[0])) if paths else None
 
 
 def _retention(config: LiveConfig | None, keep: Sequence[str]) -> RetentionConfig:

@@ -122,10 +122,10 @@ def _lines(file: BinaryIO) -> Iterator[Line]:
     at_unix_s = None
     # What follows the last newline is still being written.
     while (raw := file.readline(_LONGEST_LINE)).endswith(b"\n"):
-        data = _parsed(raw)
-        if data is not None and isinstance(data.get("at_unix_s"), int | float):
-            at_unix_s = float(data["at_unix_s"])
         if len(raw) > len(_GONE) and raw.strip() != _GONE:
+            data = _parsed(raw)
+            if data is not None and isinstance(data.get("at_unix_s"), int | float):
+                at_unix_s = float(data["at_unix_s"])
             content = data.get("content", data) if data is not None else None
             yield Line(offset, raw[:-1], at_unix_s, content if isinstance(content, dict) else None)
         offset += len(raw)

@@ -58,8 +58,8 @@ def test_what_is_shown_of_a_configuration_has_no_secret(
 
 def test_what_authorises_is_a_secret_under_any_name(tmp_path: Path) -> None:
     path = tmp_path / "live.yaml"
-    path.write_text("sinks: [{kind: webhook, url: 'https://h/', Authorization: Basic hunter22}]")
-    with pytest.raises(ConfigError) as error:
+    path.write_text("control: {Authorization: Basic hunter22}")
+    with pytest.raises(ConfigError, match="expected a valid string") as error:
         load_live_config(path)
     assert "hunter22" not in str(error.value)
 

@@ -40,6 +40,7 @@ from pipeline.live_status import LinkStatus, RunStatus, known
 from pipeline.live_streams import StreamBoard
 from pipeline.overload import Level
 from pipeline.perception import Perception
+from pipeline.privacy.finding import live_purge
 from pipeline.sinks.folder import ResultsFolder
 from pipeline.sinks.live import Event, LiveSink
 from pipeline.stages.encode_streaming import streams
@@ -109,6 +110,9 @@ class LiveRun(Closing):
             self.instruments = Instruments(config.metrics, self.latencies, has_cameras=has_cameras)
             opened.callback(self.instruments.close)
             self._join(link, folder, reread, opened)
+            if folder is not None:
+                store = None if self.identity is None else self.identity.gallery.store
+                opened.enter_context(live_purge(config, folder.path, store))
             self._control = self._open_control(config, folder, opened)
             if config.control_http is not None:
                 token = config.control_http.read_token()

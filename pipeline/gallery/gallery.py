@@ -182,6 +182,11 @@ class Gallery(Closing):
         """How many people are known."""
         return len(self._known)
 
+    @property
+    def store(self) -> GalleryStore:
+        """Where identities are kept; any thread may use it."""
+        return self._store
+
     def match(self, tracklets: Sequence[Tracklet], embeddings: Sequence[Embedding]) -> list[Match]:
         """Return who each tracklet's track is, in the same order.
 

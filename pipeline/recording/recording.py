@@ -212,6 +212,8 @@ class Recording(Closing):
     def _record(self, camera: _Camera, seen: Seen) -> int:
         at_unix_s = self._times.unix_s(seen.frame)
         config = self._config
+        if not (len(seen.tracks) or config.before_s or camera.clips.is_recording):
+            return 0  # nobody will ever see it: not worth scaling
         moment = Moment.of(seen, at_unix_s, height=config.height, outlined=config.annotate)
         return camera.clips.take(moment, may_begin=camera.seen_s >= camera.blocked_until_s)
 

@@ -71,6 +71,13 @@ def test_a_clip_begins_before_people_come_and_ends_after_they_left(tmp_path: Pat
     np.testing.assert_allclose([t for t, _ in pictures], np.arange(35) / 10, atol=1e-3)
 
 
+def test_nothing_is_shown_before_people_come_where_that_is_not_wanted(tmp_path: Path) -> None:
+    with Recording(config(before_s=0.0), tmp_path) as recording:
+        show(recording, range(30, 50), 80)
+    [clip] = clips_in(tmp_path)
+    assert [index_of(image) for _, image in decode(clip)] == list(range(30, 55))
+
+
 def test_every_picture_keeps_its_time_at_a_variable_frame_rate(tmp_path: Path) -> None:
     times = [0.0, 0.04, 0.1, 0.5, 0.51, 1.7, 1.74, 3.0]
     with Recording(config(after_s=5), tmp_path) as recording:

@@ -186,7 +186,7 @@ class LiveRun(Closing):
             overload=(self.perceiving.overload.level if self.perceiving else Level.CALM).value,
             queue=self.queue.depth,
             queue_lost=counts.superseded + counts.dropped,
-            sightings=self.taking.num_sightings if isinstance(self.taking, LiveIdentity) else 0,
+            sightings=0 if self.naming is None else self.naming.num_sightings,
             failures={failures.step: failures.count for failures in self._failures},
             latency_s={
                 stage: [known(seconds) for seconds in self.latencies.percentiles(stage)]
@@ -208,7 +208,8 @@ class LiveRun(Closing):
         self.perceiving: Perceiving | None = None
         self.receiving: LiveReceiving | None = None
         self.sending: LiveSending | None = None
-        self.taking: LiveIdentity | LiveSending  # whoever takes the tracklets
+        self.naming: LiveIdentity | None = None
+        self.taking: LiveIdentity | LiveSending  # one of the two takes the tracklets
         self.queue = SupersedingQueue()
         self.streams = StreamBoard(self.latencies)
         self._failures: list[Failures] = []
@@ -259,14 +260,14 @@ class LiveRun(Closing):
         self.identity = identity = Identity(self.config.pipeline, self.telemetry)
 
         def give_back() -> None:  # but not to a thread that hangs and still uses it
-            if not self.taking.is_alive:
+            if self.naming is None or not self.naming.is_alive:
                 identity.close()
 
         opened.callback(give_back)
         return identity
 
     def _identify(self, identity: Identity, source: TrackletSource, **more: Any) -> LiveIdentity:
-        return LiveIdentity(
+        self.naming = LiveIdentity(
             identity,
             source,
             self._tell,
@@ -274,6 +275,7 @@ class LiveRun(Closing):
             failures=self._failing("identity"),
             **more,
         )
+        return self.naming
 
     def _failing(self, step: str) -> Failures:
         self._failures.append(Failures(step, self.stop))

@@ -177,6 +177,8 @@ class Clip:
             self._encoder = PictureEncoder(container, canvas, encoding)
         except BaseException:
             self._file.close()
+            part_of(path).unlink(missing_ok=True)
+            record_of(path).unlink(missing_ok=True)
             raise
 
     def add(self, moment: Moment, image: NDArray[np.uint8], identities: Identities) -> list[int]:

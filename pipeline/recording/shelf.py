@@ -104,7 +104,7 @@ class Shelf(Closing):
                 return
             for unusable in (part, record_of(path)):
                 unusable.unlink(missing_ok=True)
-            logger.warning("recording: %s was cut off before its first seconds: removed", path)
+            logger.debug("recording: %s was cut off before its first seconds: removed", path)
         except OSError as error:
             logger.warning("recording: %s was cut off and stays as it is: %s", part, error)
 

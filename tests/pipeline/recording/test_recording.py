@@ -293,6 +293,13 @@ def test_a_disk_without_room_ends_the_clip_and_not_the_run(tmp_path: Path) -> No
     assert record(clip).complete is False
 
 
+def test_a_disk_without_any_room_is_not_littered(tmp_path: Path) -> None:
+    process = start(tmp_path, limit=1)
+    said, _ = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, "the file would grow beyond what is allowed\n")
+    assert list((tmp_path / "gate").iterdir()) == []
+
+
 def test_two_processes_do_not_record_into_one_folder(tmp_path: Path) -> None:
     process = start(tmp_path)
     assert process.stdout is not None

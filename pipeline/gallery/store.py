@@ -231,6 +231,26 @@ class GalleryStore(StoredGallery):
         self.scrub()
         return num_sealed
 
+    def thin(self, identity: Identity, keys: Collection[int]) -> None:
+        """Remove some of somebody's exemplars; `scrub` frees the file of their bytes.
+
+        Args:
+            identity: Who keeps at least one.
+            keys: Which exemplars; those that are gone already are no mistake.
+
+        Raises:
+            UnknownPerson: They are not there (any more).
+            GalleryError: None would be left, or they could not be removed; nothing was.
+        """
+        with self._writing() as writing:
+            theirs = set(writing.keys_of(writing.identity(identity).id))
+            if theirs <= set(keys):
+                raise GalleryError(
+                    f"{identity.label}: expected some, not all, of the exemplars {sorted(theirs)}"
+                )
+            writing.remove_exemplars(sorted(theirs & set(keys)))
+            writing.gallery.is_scrubbed = False
+
     def drop_silhouettes(self, *, before_s: float) -> int:
         """Remove the silhouettes of exemplars older than a moment; return how many went.
 

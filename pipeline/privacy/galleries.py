@@ -32,7 +32,7 @@ class GalleryPlace:
     """A gallery; the caller closes it.
 
     Enrolments that have expired go, people known by a pseudonym once they were not seen for long
-    enough, enrolled people of whom every embedding is too old, and old silhouettes.
+    enough, old embeddings, with them who has no other, and old silhouettes.
     """
 
     store: GalleryStore
@@ -43,26 +43,29 @@ class GalleryPlace:
         return self.store.name
 
     def purge(self, limits: Limits, *, is_dry_run: bool) -> Iterator[Removed]:
-        """Remove who is too old, each in one transaction, then old silhouettes."""
+        """Remove who is too old, each in one transaction, then old exemplars and silhouettes."""
         exemplars: dict[int, list[Kept]] = {}
         for kept in self.store.kept():
             exemplars.setdefault(kept.identity_id, []).append(kept)
-        going = [
-            person
-            for person in self.store.people()
-            if _is_over(person, exemplars.get(person.identity.id, []), limits)
-        ]
-        for person in going:
-            theirs = exemplars.pop(person.identity.id, [])
+        staying: list[Kept] = []
+        for person in self.store.people():
+            theirs = exemplars.get(person.identity.id, [])
+            old = [kept for kept in theirs if _is_before(kept.created_s, limits.embeddings_s)]
             try:
-                if not is_dry_run:
-                    self.store.forget(person.identity, scrubbing=False)
+                if _is_over(person, theirs, limits):
+                    if not is_dry_run:
+                        self.store.forget(person.identity, scrubbing=False)
+                    yield from _removed_person(self.name, person, theirs)
+                    continue
+                if old:
+                    if not is_dry_run:
+                        self.store.thin(person.identity, [kept.id for kept in old])
+                    yield from _removed_exemplars(self.name, old)
             except UnknownPerson:  # somebody else removed them
                 continue
-            yield from _removed_person(self.name, person, theirs)
+            staying += [kept for kept in theirs if kept not in old]
         if not is_dry_run:
             self.store.scrub()
-        staying = [kept for each in exemplars.values() for kept in each]
         yield from self._purge_silhouettes(staying, limits.silhouettes_s, is_dry_run)
 
     def forget(
@@ -90,7 +93,7 @@ class GalleryPlace:
         if old:
             if not is_dry_run:
                 self.store.drop_silhouettes(before_s=since_s)
-            yield _removed_exemplars(self.name, "silhouettes", old)
+            yield _removed_data(self.name, "silhouettes", old)
 
 
 def write_person(store: GalleryStore, identity: Identity, folder: Path) -> None:
@@ -124,13 +127,17 @@ def _removed_person(where: str, person: Person, exemplars: Sequence[Kept]) -> It
         digest=digest_of([f"{person.identity.id} {person.identity.pseudonym}".encode()]),
         **spanning([person.created_s]),
     )
+    yield from _removed_exemplars(where, exemplars)
+
+
+def _removed_exemplars(where: str, exemplars: Sequence[Kept]) -> Iterator[Removed]:
     if exemplars:
-        yield _removed_exemplars(where, "embeddings", exemplars)
+        yield _removed_data(where, "embeddings", exemplars)
     if pictured := [kept for kept in exemplars if kept.has_silhouettes]:
-        yield _removed_exemplars(where, "silhouettes", pictured)
+        yield _removed_data(where, "silhouettes", pictured)
 
 
-def _removed_exemplars(where: str, kind: DataKind, exemplars: Sequence[Kept]) -> Removed:
+def _removed_data(where: str, kind: DataKind, exemplars: Sequence[Kept]) -> Removed:
     keys = (f"{kept.id} {kept.tracklet_uid} {kept.created_s}".encode() for kept in exemplars)
     return Removed(
         kind=kind,
@@ -143,9 +150,13 @@ def _removed_exemplars(where: str, kind: DataKind, exemplars: Sequence[Kept]) ->
 
 def _is_over(person: Person, exemplars: Sequence[Kept], limits: Limits) -> bool:
     newest_s = max((kept.created_s for kept in exemplars), default=person.created_s)
-    if person.enrolment is None:
-        return limits.pseudonyms_s is not None and newest_s < limits.pseudonyms_s
-    expires_s = person.enrolment.expires_s
-    if expires_s is not None and expires_s <= limits.now_s:
+    if _is_before(newest_s, limits.embeddings_s):
         return True
-    return limits.embeddings_s is not None and newest_s < limits.embeddings_s
+    if person.enrolment is None:
+        return _is_before(newest_s, limits.pseudonyms_s)
+    expires_s = person.enrolment.expires_s
+    return expires_s is not None and expires_s <= limits.now_s
+
+
+def _is_before(moment_s: float, since_s: float | None) -> bool:
+    return since_s is not None and moment_s < since_s

@@ -21,8 +21,8 @@ class RetentionConfig(StrictModel):
         video_days: Annotated videos and recordings.
         silhouettes_days: Silhouettes and outlines: of the gallery, tracklets, masks, contact
             sheets and reports.
-        embeddings_days: Embeddings of enrolled people, since they were stored, and tracklets that
-            hold one. Who has none left is not recognised any more.
+        embeddings_days: Embeddings of the gallery, since they were stored, and tracklets that hold
+            one. Who has none left is not recognised any more, and their enrolment goes, too.
         sightings_days: Who was where, when: files and databases of sightings, reports, tracks.
         pseudonyms_days: Everything about people who are known by a pseudonym only, since they
             were last seen.
@@ -58,7 +58,7 @@ class Limits:
         now_s: Enrolments that expire up to now go.
         video_s: Videos.
         silhouettes_s: Silhouettes.
-        embeddings_s: Embeddings of enrolled people.
+        embeddings_s: Embeddings, and who has no other.
         sightings_s: Sightings.
         pseudonyms_s: People known by a pseudonym only.
     """

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import PrivacyError
+from pipeline.gallery.exemplar import Enrolment
 from pipeline.gallery.store import GalleryStore
 from pipeline.privacy.audit import AuditLog
 from pipeline.privacy.folders import DataFolder
@@ -136,13 +137,27 @@ def test_old_silhouettes_of_a_gallery_go_and_people_are_recognised_all_the_same(
     assert len(list(gallery.exemplars())) == 3
 
 
-def test_enrolled_people_of_whom_every_embedding_is_too_old_go(
-    log: AuditLog, gallery: GalleryStore
-) -> None:
+def test_people_of_whom_every_embedding_is_too_old_go(log: AuditLog, gallery: GalleryStore) -> None:
     purged(log, GalleryPlace(gallery), embeddings_days=9.5)
     assert "Anna" in [person.identity.label for person in gallery.people()]
     purged(log, GalleryPlace(gallery), embeddings_days=8.5)
     assert "Anna" not in [person.identity.label for person in gallery.people()]
+
+
+def test_old_embeddings_go_and_who_has_newer_ones_stays(
+    log: AuditLog, open_gallery: Callable[..., GalleryStore]
+) -> None:
+    with open_gallery(9.0) as store:
+        enrolment = Enrolment(basis="consent")
+        anna = store.enrol("Anna", [make_exemplar(1), make_exemplar(2)], enrolment)
+    store = open_gallery(0.5)
+    store.add(anna, make_exemplar(3))
+    removal = purged(log, GalleryPlace(store), embeddings_days=5.0)
+    assert [(each.kind, each.count) for each in removal.removed] == [
+        ("embeddings", 2),
+        ("silhouettes", 2),
+    ]
+    assert [kept.track_id for kept in store.kept(anna)] == [3]
 
 
 def test_who_was_seen_again_is_not_forgotten(

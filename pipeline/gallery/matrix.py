@@ -186,7 +186,8 @@ class ExemplarMatrix:
             barred: For each probe, identities that may not be an answer.
 
         Raises:
-            ValueError: A probe has another shape or is not finite, or `k` is below 1.
+            ValueError: A probe has another shape or numbers that float16 cannot hold, `k` is
+                below 1, or `barred` is not one a probe.
         """
         return self._search(probes, k, barred, per_owner=False)
 
@@ -225,6 +226,8 @@ class ExemplarMatrix:
             raise ValueError(f"k: expected at least 1, got {k}")
         probes_MPC = _checked(probes)
         barred = [()] * len(probes_MPC) if barred is None else barred
+        if len(barred) != len(probes_MPC):
+            raise ValueError(f"barred: expected one a probe, {len(probes_MPC)}, got {len(barred)}")
         bests = [Best(k, per_owner) for _ in probes_MPC]
         with self._access.reading():
             self._search_candidates(probes_MPC, barred, bests)

@@ -278,6 +278,7 @@ def test_the_parts_of_a_match_explain_its_distance() -> None:
         (lambda m: m.search([np.full((256, 16), 1e30)]), "numbers of at most"),
         (lambda m: m.search([np.zeros((255, 16))]), "expected shape"),
         (lambda m: m.search([np.zeros((256, 16))], k=0), "at least 1"),
+        (lambda m: m.search([np.zeros((256, 16))], barred=[]), "one a probe"),
     ],
 )
 def test_what_cannot_be_kept_or_searched_is_refused_and_changes_nothing(

@@ -39,6 +39,10 @@ BUNDLED: dict[str, BundledModel] = {
         "trackletgait-nano.safetensors",
         "566b5d2948ce48c838732e1397e9cd88c0a038c4a122ca075906652413024917",
     ),
+    "calibration-nano": BundledModel(
+        "trackletgait-nano.calibration.json",
+        "e6f4a584fa5288a23b031ded2d489c24e692c27febdd4d56429638e7cea2b7ae",
+    ),
 }
 
 

@@ -257,11 +257,12 @@ def _print(calibration: Calibration, held_out: list[tuple[int, list[float]]]) ->
     if not held_out:
         console.print(f"Too few {what} to hold half of them out: how right this is, nobody knows.")
         return
-    names = [f"{kind} at FPIR {rate:.0%}" for rate in _RATES for kind in ("FPIR", "FNIR")]
-    table = Table("people searched", "nearest is right", "ECE", "Brier", *names)
+    names = [f"FPIR, FNIR at {rate:.0%}" for rate in _RATES]
+    table = Table("people", "right", "ECE", "Brier", *names)
     for size, figures in held_out:
         right, error, brier, *rates = figures
-        shares = [f"{100 * rate:.1f}%" for rate in rates]
+        pairs = zip(rates[::2], rates[1::2], strict=True)
+        shares = [f"{100 * fpir:.1f}%, {100 * fnir:.1f}%" for fpir, fnir in pairs]
         table.add_row(str(size), f"{100 * right:.1f}%", f"{error:.3f}", f"{brier:.3f}", *shares)
     console.print(f"Fitted on half of the {what}, tested on the other half:")
     console.print(table)

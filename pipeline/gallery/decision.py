@@ -50,7 +50,7 @@ class DecisionConfig(StrictModel):
 
     windows: int = Field(default=8, ge=1, le=64)
     scale: float = Field(default=0.1, gt=0)
-    switch_margin: float = Field(default=0.1, ge=0)
+    switch_margin: float = Field(default=0.05, ge=0)
     switch_windows: int = Field(default=2, ge=1)
 
 

@@ -87,6 +87,7 @@ def enrol(
     alone and in full view, past the camera and towards it: each side seen is a side known.
     """
     settings = settings_of(gallery, config, set_)
+    log = log_of(settings, audit)
     enrolment = None if add else enrolment_of(basis, purpose, expires, who)
     refuse_in_vain(settings, name, is_known=add)
     from pipeline.gallery.enrolment import choose
@@ -105,7 +106,7 @@ def enrol(
     details: dict[str, Detail] = {"tracklets": [each.tracklet_uid for each in exemplars]}
     if enrolment is not None:
         details |= {"basis": enrolment.basis, "purpose": enrolment.purpose or ""}
-    record(settings, audit, who, "add" if add else "enrol", identity.pseudonym, details)
+    record(log, who, "add" if add else "enrol", identity.pseudonym, details)
     if as_json:
         print_json(person_data(person))
     else:
@@ -166,11 +167,12 @@ def search(
 ) -> None:
     """Say who of the gallery the people on a video are nearest to; nothing is stored."""
     settings = settings_of(gallery, config, set_)
+    log = log_of(settings, audit)
     with settings.gallery.open_store(model_hash=None):
         pass  # a mistake in its path is said before the video is read
     found = find_walks(video, settings)
     with settings.gallery.open_store(model_hash=found.model_hash) as store:
-        record(settings, audit, who, "search", "gallery", {"videos": video})
+        record(log, who, "search", "gallery", {"videos": video})
         answers = answers_of(store, found, nearest)
     threshold = settings.gallery.threshold
     threshold = settings.encoder.threshold if threshold is None else threshold
@@ -195,6 +197,7 @@ def rename(
 ) -> None:
     """Give somebody another name; whoever had only a pseudonym is enrolled so, with a basis."""
     settings = settings_of(gallery, config, set_)
+    log = log_of(settings, audit)
     refuse_anonymous(settings)
     with settings.gallery.open_store(model_hash=None) as store:
         identity = store.find(person)
@@ -202,7 +205,7 @@ def rename(
         enrolment = enrolment_of(basis, purpose, expires, who) if is_new else None
         renamed = store.rename(identity, name, enrolment)
     details: dict[str, Detail] = {"basis": enrolment.basis} if enrolment else {}
-    record(settings, audit, who, "rename", identity.pseudonym, details)
+    record(log, who, "rename", identity.pseudonym, details)
     say(f"{identity.label} is {renamed.label} now.")
 
 
@@ -218,10 +221,11 @@ def merge(
 ) -> None:
     """Make one person of two."""
     settings = settings_of(gallery, config, set_)
+    log = log_of(settings, audit)
     with settings.gallery.open_store(model_hash=None) as store:
         kept, gone = store.find(into), store.find(other)
         store.merge(kept, gone, budget=settings.gallery.max_exemplars)
-    record(settings, audit, who, "merge", kept.pseudonym, {"other": gone.pseudonym})
+    record(log, who, "merge", kept.pseudonym, {"other": gone.pseudonym})
     say(f"{gone.label} is {kept.label} now.")
 
 
@@ -248,6 +252,7 @@ def split(
 ) -> None:
     """Make two people of one."""
     settings = settings_of(gallery, config, set_)
+    log = log_of(settings, audit)
     enrolment = None
     if name is not None:
         refuse_anonymous(settings)
@@ -256,7 +261,7 @@ def split(
         identity = store.find(person)
         other = store.split(identity, keys, name, enrolment)
     details: dict[str, Detail] = {"other": other.pseudonym}
-    record(settings, audit, who, "split", identity.pseudonym, details)
+    record(log, who, "split", identity.pseudonym, details)
     say(f"{len(set(keys))} exemplars of {identity.label} are {other.label}'s now.")
 
 
@@ -277,9 +282,10 @@ def forget(
     from pipeline.privacy.retention import Remover
 
     settings = settings_of(gallery, config, set_)
+    log = log_of(settings, audit)
     with settings.gallery.open_store(model_hash=None) as store:
         identity = store.find(person)
-        remover = Remover([GalleryPlace(store)], log_of(settings, audit), by_whom(who))
+        remover = Remover([GalleryPlace(store)], log, by_whom(who))
         removal = remover.forget(frozenset({identity.pseudonym}), subject=identity.pseudonym)
     counts = ", ".join(f"{each.count} {each.kind}" for each in removal.removed)
     say(f"{identity.label} is forgotten ({counts}).")
@@ -302,11 +308,12 @@ def export(
     from pipeline.gallery.exchange import export_people
 
     settings = settings_of(gallery, config, set_)
+    log = log_of(settings, audit)
     with settings.gallery.open_store(model_hash=None) as store:
         identities = [store.find(each) for each in people or ()]
         subjects: list[str] = [each.pseudonym for each in identities]
         details: dict[str, Detail] = {"people": subjects or ["everybody"], "file": str(out)}
-        record(settings, audit, who, "export", "gallery", details)
+        record(log, who, "export", "gallery", details)
         count = export_people(store, out, identities)
     say(f"{count} people are in {out}, readable by you only and not encrypted.")
 
@@ -324,6 +331,7 @@ def import_(
     from pipeline.gallery.exchange import import_people, model_of
 
     settings = settings_of(gallery, config, set_)
+    log = log_of(settings, audit)
     gallery_config = settings.gallery
     is_there = gallery_config.is_there()
     with gallery_config.open_store(model_hash=None if is_there else model_of(path)) as store:
@@ -337,7 +345,7 @@ def import_(
         "people": [each.pseudonym for each in identities],
         "file": str(path),
     }
-    record(settings, audit, who, "import", "gallery", details)
+    record(log, who, "import", "gallery", details)
     say(f"{len(identities)} people are new: {', '.join(each.label for each in identities)}")
 
 
@@ -356,6 +364,7 @@ def re_embed_(
     from pipeline.gallery.reembed import re_embed
 
     settings = settings_of(gallery, config, set_)
+    log = log_of(settings, audit)
     console = Console(stderr=True)
     with settings.gallery.open_store(model_hash=None) as store, settings.encoder.build() as encoder:
         with console.status("Embedding ...") as status:
@@ -367,7 +376,7 @@ def re_embed_(
             )
         model = encoder.model_hash
     details: dict[str, Detail] = {"model": model, "dropped": done.num_dropped}
-    record(settings, audit, who, "re-embed", "gallery", details)
+    record(log, who, "re-embed", "gallery", details)
     say(f"{done.num_embedded} exemplars are of model {model[:12]} now, {done.num_dropped} dropped.")
 
 
@@ -381,9 +390,10 @@ def seal(
 ) -> None:
     """Seal everything with the first of the site's keys (gallery.key), after a rotation."""
     settings = settings_of(gallery, config, set_)
+    log = log_of(settings, audit)
     if settings.gallery.key is None:
         raise ConfigError("gallery.key: expected the site's key, e.g. gallery.key.file=site.key")
     with settings.gallery.open_store(model_hash=None) as store:
         count = store.seal()
-    record(settings, audit, who, "seal", "gallery", {"exemplars": count})
+    record(log, who, "seal", "gallery", {"exemplars": count})
     say(f"{count} exemplars were sealed anew.")

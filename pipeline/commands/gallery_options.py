@@ -181,21 +181,19 @@ def _status(text: str) -> Iterator[Callable[[Progress], None]]:
 
 def answers_of(store: GalleryStore, found: Walks, count: int) -> list[Answer]:
     """Return who of a gallery the people on a video are nearest to."""
-    from pipeline.gallery.matrix import ExemplarMatrix
-    from pipeline.gallery.neighbours import Row
+    from pipeline.gallery.known import Known
 
-    people, matrix = {}, ExemplarMatrix()
-    for stored in store.exemplars():
-        people[stored.identity.id] = stored.identity
-        matrix.append(Row(stored.id, stored.identity.id, stored.quality), stored.embedding)
+    known = Known(store)
     answers = []
     for walk in (each for each in found.walks if each.tracklets):
         nearest: dict[int, float] = {}
-        for neighbours in matrix.search_owners(walk.embeddings, k=count):
+        for neighbours in known.matrix.search_owners(walk.embeddings, k=count):
             for each in neighbours:
                 nearest[each.owner] = min(each.distance, nearest.get(each.owner, float("inf")))
         ordered = sorted(nearest.items(), key=lambda pair: pair[1])[:count]
-        answers.append(Answer(walk, tuple((people[owner], far) for owner, far in ordered)))
+        answers.append(
+            Answer(walk, tuple((known.identities[owner], far) for owner, far in ordered))
+        )
     return answers
 
 
@@ -216,19 +214,14 @@ def log_of(settings: PipelineConfig, audit: Path | None) -> AuditLog:
 
 
 def record(
-    settings: PipelineConfig,
-    audit: Path | None,
-    who: str | None,
-    action: str,
-    subject: str,
-    details: dict[str, Detail],
+    log: AuditLog, who: str | None, action: str, subject: str, details: dict[str, Detail]
 ) -> None:
     """Note an action in the audit log.
 
     Raises:
         PrivacyError: It cannot be written.
     """
-    log_of(settings, audit).record(action, who=by_whom(who), subject=subject, details=details)
+    log.record(action, who=by_whom(who), subject=subject, details=details)
 
 
 def by_whom(who: str | None) -> str:

@@ -87,6 +87,9 @@ class Writing:
                 f"{self._name}: {taken[name.casefold()]} is enrolled already; choose another "
                 f"name, or add walks to that person (--add)"
             )
+        if row.name is None:  # news also to those who look for people with names only
+            theirs = update(ExemplarRow).where(ExemplarRow.identity_id == row.id)
+            self.session.execute(theirs.values(revision=self.revision))
         row.name, row.revision = name, self.revision
 
     def record(self, row: IdentityRow, enrolment: Enrolment, *, at_s: float | None = None) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +89,35 @@ def test_a_migrated_gallery_has_the_tables_of_a_new_one(old: Path) -> None:
         version = connection.execute(text("SELECT schema_version FROM gallery")).scalar()
         assert version == SCHEMA_VERSION
     engine.dispose()
+
+
+_WITHOUT_ROOM = """
+import resource, signal, sys
+from pipeline.errors import GalleryError
+from pipeline.gallery.store import GalleryStore
+import pipeline.gallery.migrations
+GalleryStore(None, model_hash="a" * 64).close()
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+try:
+    GalleryStore(sys.argv[1], model_hash="a" * 64)
+except GalleryError as error:
+    print(error)
+"""
+
+
+def test_a_migration_without_room_leaves_the_gallery_as_it_was(old: Path) -> None:
+    before = old.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_ROOM, str(old)], capture_output=True, text=True, timeout=60
+    )
+    assert "what was stored before is safe" in done.stdout, done.stderr
+    with sqlite3.connect(old) as connection:
+        assert connection.execute("SELECT schema_version FROM gallery").fetchall() == [(1,)]
+    connection.close()
+    assert old.read_bytes() == before
+    GalleryStore(old, model_hash="a" * 64).close()
 
 
 @pytest.mark.postgres

@@ -121,7 +121,10 @@ def test_a_pseudonym_gets_a_name_only_with_a_basis(
     identity, _ = store.found(exemplar(1))
     with pytest.raises(GalleryError, match="basis"):
         store.rename(identity, "Anna")
+    revision = store.revision()
     named = store.rename(identity, "Anna", CONSENT)
+    changes = store.changes_since(revision)
+    assert [e.identity for e in changes.exemplars] == list(changes.identities) == [named]
     assert store.rename(named, "Anne").label == "Anne"
     assert store.people()[0].enrolment == CONSENT
 

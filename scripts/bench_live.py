@@ -12,13 +12,14 @@ import argparse
 import dataclasses
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from tests.servers.soak import real_units  # noqa: E402
 PAGE = ROOT / "docs" / "benchmarks-live.md"
 CONTENDERS = ROOT / "scripts" / "live_contenders.py"
 PACKAGES = ["onnxruntime", "torch", "av", "numpy", "ultralytics-opencv-headless", "lap"]
-COUNTS = (1, 2, 3, 4, 6, 8, 12, 16)
+COUNTS = (1, 2, 3, 4, 5, 6, 8, 12, 16)
 LATE_S, LEAST_SHARE = 0.2, 0.95
 _START_S = 120.0  # models load, cameras connect
 
@@ -49,15 +50,13 @@ class Entry:
     Attributes:
         name: For the tables.
         arguments: Of `live_contenders.py`.
-        is_ours: Whether it goes on after the tracks: masks, tracklets, identity.
     """
 
     name: str
     arguments: tuple[str, ...]
-    is_ours: bool = False
 
 
-OURS = Entry("trackletgait", ("trackletgait",), is_ours=True)
+OURS = Entry("trackletgait", ("trackletgait",))
 THEIRS = Entry("ultralytics, same model", ("ultralytics",))
 YARDSTICK = Entry(
     "ultralytics, yolo11n 640", ("ultralytics", "--model", "yolo11n.yaml", "--imgsz", "640")
@@ -76,6 +75,7 @@ class Result:
         track_s: p50, p95 and p99 from the server's sending a picture to its tracks.
         done_s: The same to the end of all work on it; empty where tracks are all there is.
         sighting_s: The same to the sighting, by the cameras' clocks; empty where there are none.
+        stages_ms: Mean time in each step, a picture; empty where it is not known.
         people: Mean number of tracks in a picture.
         cores: Processor time over time, of the contender.
         server_cores: The same of the server.
@@ -91,6 +91,7 @@ class Result:
     track_s: tuple[float, ...] = ()
     done_s: tuple[float, ...] = ()
     sighting_s: tuple[float, ...] = ()
+    stages_ms: dict[str, float] = field(default_factory=dict)
     people: float = 0.0
     cores: float = 0.0
     server_cores: float = 0.0
@@ -134,6 +135,7 @@ def result_of(entry: Entry, cameras: int, seen: dict[str, Any], log: SentLog) ->
         track_s=percentiles(tracked),
         done_s=percentiles(done),
         sighting_s=tuple(seen["sighting_s"]),
+        stages_ms=seen["stages_ms"],
         people=seen["people"],
         cores=seen["cores"],
         rss_mb=seen["rss_mb"],
@@ -227,6 +229,7 @@ def most(results: Iterable[Result], name: str, kind: str) -> int:
     return held
 
 
+STAGES = ("detect", "appearance", "track", "segment", "assemble", "record", "encode", "match")
 COLUMNS = (
     *("cameras", "who", "sent", "tracked", "to track ms", "to the end ms", "to sighting ms"),
     *("people", "cores", "server", "MB", "holds"),
@@ -288,13 +291,37 @@ def page(results: Sequence[Result], options: argparse.Namespace, busy: Sequence[
         "|---" * len(COLUMNS) + "|",
         *(f"| {' | '.join(cells(result))} |" for result in results),
         "",
+        *stages(results),
     ]
     return "\n".join(lines)
 
 
+def stages(results: Sequence[Result]) -> list[str]:
+    """Return the page's part about where the time goes."""
+    known = [result for result in results if result.stages_ms]
+    names = [name for name in STAGES if any(name in result.stages_ms for result in known)]
+    return [
+        "## Where the time of a picture goes",
+        "",
+        "Milliseconds of the clock in each step of perception, and of identity in its own thread, "
+        "per picture. Perception's steps come one after the other; what is left of the interval is "
+        "waiting.",
+        "",
+        f"| cameras | who | {' | '.join(names)} |",
+        "|---" * (2 + len(names)) + "|",
+        *(
+            f"| {result.cameras} | {result.name} | "
+            + " | ".join(f"{result.stages_ms.get(name, 0):.1f}" for name in names)
+            + " |"
+            for result in known
+        ),
+        "",
+    ]
+
+
 HOW = f"""A camera is held when p95 is at most {1000 * LATE_S:.0f} ms and at least \
 {100 * LEAST_SHARE:.0f} % of its pictures get tracks. The clip (768x576, {FPS} frames/s, about \
-eight people) carries a number in a corner of every picture, and the server logs when it sends \
+four people at a time) carries a number in a corner of every picture, and the server logs when it sends \
 each: latency is from there to the moment at which the tracks of that very picture are known \
 ("to track"), or at which also its masks and tracklets are ("to the end", only ours has them), \
 p50 / p95 / p99, measured alike for everybody. One frame interval ({1000 // FPS} ms) of it is \
@@ -315,23 +342,26 @@ def parse() -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cameras", type=int, nargs="+", default=COUNTS)
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--warm-up", type=float, default=5.0)
     parser.add_argument("--yardstick", action="store_true", help="yolo11n 640, random weights, too")
-    parser.add_argument("--variant", action="append", default=[], help="ours with this `pipeline`")
+    parser.add_argument(
+        "--variant", action="append", default=[], help="NAME=JSON of a live run's configuration"
+    )
     parser.add_argument("--write", type=Path, default=PAGE)
     options = parser.parse_args()
-    options.command = " ".join(["python scripts/bench_live.py", *sys.argv[1:]])
+    options.command = shlex.join(["python", "scripts/bench_live.py", *sys.argv[1:]])
     return options
 
 
 def entries_of(options: argparse.Namespace) -> list[Entry]:
     """Return who is compared."""
-    variants = [
-        Entry(f"trackletgait {text}", ("trackletgait", "--pipeline", text), is_ours=True)
-        for text in options.variant
+    variants = [text.partition("=") for text in options.variant]
+    others = [
+        Entry(f"trackletgait, {name}", ("trackletgait", "--config", config))
+        for name, _, config in variants
     ]
-    return [OURS, *variants, THEIRS, *([YARDSTICK] if options.yardstick else [])]
+    return [OURS, *others, THEIRS, *([YARDSTICK] if options.yardstick else [])]
 
 
 def main() -> None:

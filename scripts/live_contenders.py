@@ -32,6 +32,7 @@ from pipeline.live_perceiving import Perceiving  # noqa: E402
 from pipeline.live_run import LiveRun  # noqa: E402
 from pipeline.live_status import TO_SIGHTING  # noqa: E402
 from pipeline.stages.torchvision_shim import ensure_torchvision  # noqa: E402
+from pipeline.telemetry import StageTime  # noqa: E402
 from pipeline.values import Batch, Frame  # noqa: E402
 from pipeline.weights import resolve  # noqa: E402
 from tests.servers.numbered import read  # noqa: E402
@@ -54,6 +55,7 @@ class Seen:
         tracked: When the tracks of each picture were known.
         done: When all work on each picture was done; empty where tracks are all there is.
         sighting_s: p50, p95 and p99 from capture to sighting; empty where there are none.
+        stages_ms: Mean time in each step of perception, a picture; empty where it is not known.
         people: Mean number of tracks in a picture.
         cores: Processor time over time.
         rss_mb: Resident memory at the end.
@@ -66,6 +68,7 @@ class Seen:
     tracked: list[Arrival] = field(default_factory=list)
     done: list[Arrival] = field(default_factory=list)
     sighting_s: list[float] = field(default_factory=list)
+    stages_ms: dict[str, float] = field(default_factory=dict)
     people: float = 0.0
     cores: float = 0.0
     rss_mb: float = 0.0
@@ -95,7 +98,7 @@ class Span:
 def trackletgait(urls: Sequence[str], options: argparse.Namespace) -> Seen:
     """A whole live run with the bundled models, as a user starts it."""
     names = {urlsplit(url).path.strip("/"): url for url in urls}
-    config = LiveConfig.model_validate({"cameras": names, "pipeline": json.loads(options.pipeline)})
+    config = LiveConfig.model_validate({"cameras": names} | json.loads(options.config))
     with tempfile.TemporaryDirectory() as folder, LiveRun(config, out=Path(folder) / "live") as run:
         assert run.perceiving is not None
         models = run.perceiving.perception
@@ -107,14 +110,24 @@ def trackletgait(urls: Sequence[str], options: argparse.Namespace) -> Seen:
         try:
             wait_for(all_live(run.perceiving.cameras, list(names)), _OPENING_S)
             time.sleep(options.warm_up)
-            span = Span(seen)
+            span, before = Span(seen), run.telemetry.stages
             time.sleep(options.seconds)
             span.end()
+            seen.stages_ms = _stages_ms(before, run.telemetry.stages)
             seen.sighting_s = list(run.latencies.percentiles(TO_SIGHTING))
         finally:
             run.stop()
             thread.join()
     return witness.finished()
+
+
+def _stages_ms(before: dict[str, StageTime], after: dict[str, StageTime]) -> dict[str, float]:
+    zero = StageTime()
+    pictures = after.get("detect", zero).items - before.get("detect", zero).items
+    return {
+        name: 1000 * (time.seconds - before.get(name, zero).seconds) / max(1, pictures)
+        for name, time in after.items()
+    }
 
 
 class _Witness:
@@ -225,9 +238,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("contender", choices=CONTENDERS)
     parser.add_argument("urls", nargs="+")
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--warm-up", type=float, default=5.0, help="seconds that do not count")
-    parser.add_argument("--pipeline", default="{}", help="of trackletgait, as JSON")
+    parser.add_argument("--config", default="{}", help="of trackletgait's run, as JSON")
     parser.add_argument("--model", default=str(resolve("ssdlite-coco-300")))
     parser.add_argument("--imgsz", type=int, default=300)
     options = parser.parse_args()

@@ -321,15 +321,15 @@ def stages(results: Sequence[Result]) -> list[str]:
 
 HOW = f"""A camera is held when p95 is at most {1000 * LATE_S:.0f} ms and at least \
 {100 * LEAST_SHARE:.0f} % of its pictures get tracks. The clip (768x576, {FPS} frames/s, about \
-four people at a time) carries a number in a corner of every picture, and the server logs when it sends \
-each: latency is from there to the moment at which the tracks of that very picture are known \
+four people at a time) carries a number in a corner of every picture, and the server logs when it \
+sends each: latency is from there to the moment at which the tracks of that very picture are known \
 ("to track"), or at which also its masks and tracklets are ("to the end", only ours has them), \
 p50 / p95 / p99, measured alike for everybody. One frame interval ({1000 // FPS} ms) of it is \
 FFmpeg's H.264 parser, which keeps a picture back until the next one begins, for everybody too. \
 "to sighting" is to the end of identity's work on a tracklet, by the cameras' clocks, of the last \
 minute. The cameras are out of step, as cameras are: each begins elsewhere in the clip and within \
 the interval. The server shares the cores with whom it serves; "server" is what it takes of them \
-(start and end included).
+(start and end included). Nothing is pinned to a core.
 
 Ours does more: it looks at two halves of each picture (for smaller people), cuts everybody out, \
 and recognises them. "same model" is the bundled SSDLite by Ultralytics, which looks at the whole \

@@ -3,46 +3,44 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from pipeline.commands.purge import removal_table
-from pipeline.errors import OutputError, PrivacyError
+from pipeline.commands.privacy_options import (
+    AuditOption,
+    DryRunOption,
+    KeyOption,
+    ReceiptOption,
+    carry_out,
+    key_config,
+    key_if_any,
+    print_removed,
+    refuse_without_key,
+    say,
+)
+from pipeline.errors import PipelineError, PrivacyError
 
 if TYPE_CHECKING:
     from pipeline.gallery.exemplar import Identity
     from pipeline.gallery.store import GalleryStore
     from pipeline.privacy.access import Sources
     from pipeline.privacy.audit import AuditLog
-    from pipeline.privacy.keys import KeyConfig
     from pipeline.privacy.places import Place
-    from pipeline.privacy.retention import Removal
 
 app = typer.Typer(
     no_args_is_help=True,
     help="The site's key, receipts of what was removed, and all that is stored about one person.",
 )
 
-_VARIABLE = "TRACKLETGAIT_KEY"
-
 _Who = Annotated[str, typer.Argument(help="Name or pseudonym.", show_default=False)]
 _Where = Annotated[
     list[str],
     typer.Argument(help="Galleries, folders of results, files of sinks.", show_default=False),
-]
-_Key = Annotated[
-    Path | None, typer.Option("--key", help=f"File with the site's keys; else ${_VARIABLE}.")
-]
-_Audit = Annotated[
-    Path | None, typer.Option("--audit", help="The audit log; else beside what is named first.")
 ]
 
 
@@ -62,15 +60,15 @@ def key(
 
     num_keys = make_key_file(path, rotate=rotate)
     older = f"; {num_keys - 1} older ones still open what they sealed" if num_keys > 1 else ""
-    _print(f"A new key is in {path}{older}. Keep a copy elsewhere.")
+    say(f"A new key is in {path}{older}. Keep a copy elsewhere.")
 
 
 @app.command()
-def public_key(key: _Key = None) -> None:
+def public_key(key: KeyOption = None) -> None:
     """Print what receipts are checked with; publish it."""
     from pipeline.privacy.receipt import Signer
 
-    typer.echo(Signer.load(_key_config(key)).public_key)
+    typer.echo(Signer.load(key_config(key)).public_key)
 
 
 @app.command()
@@ -94,11 +92,11 @@ def verify_receipt(
         raise PrivacyError(f"{path}: the receipt cannot be read: {error}") from error
     log = None if audit is None else AuditLog(audit)
     verify_receipt(receipt, public_keys=tuple(public_key or ()), log=log)
-    Console(highlight=False).print(removal_table(receipt.removed, "removed"))
+    print_removed(receipt.removed)
     signer = "the site's key" if public_key else f"the key {receipt.public_key}"
-    _print(f"As it was signed with {signer}: {receipt.action} of {receipt.subject}.")
+    say(f"As it was signed with {signer}: {receipt.action} of {receipt.subject}.")
     if not public_key:
-        _print("Anybody may have made that key: give the site's with --public-key.")
+        say("Anybody may have made that key: give the site's with --public-key.")
 
 
 @app.command()
@@ -109,8 +107,8 @@ def export(
     clips: Annotated[
         bool, typer.Option("--clips", help="Also copy clips; others may be seen on them.")
     ] = False,
-    key: _Key = None,
-    audit: _Audit = None,
+    key: KeyOption = None,
+    audit: AuditOption = None,
 ) -> None:
     """Gather everything that is stored about one person, to be given to them."""
     from pipeline.privacy.access import gather, gather_zip
@@ -119,16 +117,16 @@ def export(
 
     log = log_beside(where, audit)
     with ExitStack() as stack:
-        places = [place(name, stack, _key_if_any(key)) for name in where]
+        places = [place(name, stack, key_if_any(key)) for name in where]
         labels, subject = _labels(who, places)
         log.record("export", who=current_user(), subject=subject)
         sources = _sources(who, places, log, where)
         collect = gather_zip if out.suffix.lower() == ".zip" else gather
         found = collect(labels, sources, out, with_clips=clips)
     counts = f"{found.num_sightings} sightings, {len(found.files)} files"
-    _print(f"{out}: {counts}, {found.num_entries} entries of audit logs.")
+    say(f"{out}: {counts}, {found.num_entries} entries of audit logs.")
     if found.left_out:
-        _print(
+        say(
             f"{len(found.left_out)} files show others, too, and were left out: README.txt in it "
             "names them."
         )
@@ -145,59 +143,43 @@ def forget(
             help="Also remove annotated videos, outlines and tracks, which show others, too.",
         ),
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="Only say what would go.")
-    ] = False,
-    receipt: Annotated[
-        Path | None, typer.Option("--receipt", help="Write a signed receipt to give to them.")
-    ] = None,
-    key: _Key = None,
-    audit: _Audit = None,
+    dry_run: DryRunOption = False,
+    receipt: ReceiptOption = None,
+    key: KeyOption = None,
+    audit: AuditOption = None,
 ) -> None:
     """Remove everything that is stored about one person."""
     from pipeline.privacy.audit import current_user
     from pipeline.privacy.finding import log_beside, place
-    from pipeline.privacy.places import FolderPlace
-    from pipeline.privacy.receipt import Signer
     from pipeline.privacy.retention import Remover
 
     log = log_beside(where, audit)
-    if receipt is not None and not dry_run:
-        Signer.load(_key_config(key))  # a key that is missing is missed before anything goes
+    refuse_without_key(receipt, key)
     with ExitStack() as stack:
         places = [place(name, stack) for name in where]
         labels, subject = _labels(who, places)
-        folders = [each.folder for each in places if isinstance(each, FolderPlace)]
-        shown = [path for folder in folders for path in folder.showing_everybody(labels)]
+        shown = list(_showing_others(places, labels))
         remover = Remover(places, log, current_user(), is_dry_run=dry_run)
-        removal = remover.forget(labels, subject=subject, with_everybody=everybody)
+        removal = carry_out(
+            lambda: remover.forget(labels, subject=subject, with_everybody=everybody),
+            log,
+            receipt,
+            key,
+        )
     if not removal.removed:
-        _print(f"Nothing about {who} was found in {', '.join(where)}.")
-        return
-    verb = "would go" if dry_run else "removed"
-    Console(highlight=False).print(removal_table(removal.removed, verb))
+        say(f"Nothing about {who} was found in {', '.join(where)}.")
     if shown and not everybody:
-        _print("On these they are among others. With --everybody-on-video they go, too:")
-        _print("\n".join(f"  {path}" for path in shown))
-    if removal.entry is not None:
-        _print(f"Recorded as entry {removal.entry.number} of {log.path}")
-        if receipt is not None:
-            _write_receipt(receipt, removal, _key_config(key))
+        say("On these they are among others. With --everybody-on-video they go, too:")
+        say("\n".join(f"  {path}" for path in shown))
 
 
-def _write_receipt(path: Path, removal: Removal, key: KeyConfig) -> None:
-    from pipeline.privacy.receipt import Signer
+def _showing_others(places: Sequence[Place], labels: frozenset[str]) -> Iterator[Path]:
+    from pipeline.privacy.places import FolderPlace
 
-    assert removal.entry is not None
-    text = Signer.load(key).sign(removal.entry, removal.removed).as_text()
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(
-            f"{path}: the receipt cannot be written: {error.strerror}; everything was removed, and "
-            f"entry {removal.entry.number} of the audit log says what"
-        ) from error
-    _print(f"The receipt is in {path}")
+    for each in places:
+        if isinstance(each, FolderPlace):
+            with suppress(PipelineError):  # the removal says what cannot be read
+                yield from each.folder.showing_everybody(labels)
 
 
 def _labels(who: str, places: Sequence[Place]) -> tuple[frozenset[str], str]:
@@ -239,17 +221,3 @@ def _sources(who: str, places: Sequence[Place], log: AuditLog, where: Sequence[s
         logs=[log, *(AuditLog(path) for path in sorted(beside) if path.is_file())],
         galleries=[partial(write_person, *known) for known in _known(who, places)],
     )
-
-
-def _key_config(path: Path | None) -> KeyConfig:
-    from pipeline.privacy.keys import KeyConfig
-
-    return KeyConfig(variable=_VARIABLE) if path is None else KeyConfig(file=str(path))
-
-
-def _key_if_any(path: Path | None) -> KeyConfig | None:
-    return _key_config(path) if path is not None or os.environ.get(_VARIABLE) else None
-
-
-def _print(text: str) -> None:
-    Console(highlight=False, soft_wrap=True).print(escape(text))

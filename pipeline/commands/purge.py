@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from pipeline.commands.privacy_options import (
+    AuditOption,
+    DryRunOption,
+    KeyOption,
+    ReceiptOption,
+    carry_out,
+    refuse_without_key,
+    say,
+)
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipeline.live_config import LiveConfig
     from pipeline.privacy.limits import RetentionConfig
-    from pipeline.privacy.receipt import Removed
 
 _YAML = (".yaml", ".yml")
 
@@ -43,13 +47,10 @@ def purge(
             help="Of video, silhouettes, embeddings, sightings, pseudonyms; null keeps for good.",
         ),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="Only say what would go.")
-    ] = False,
-    audit: Annotated[
-        Path | None,
-        typer.Option("--audit", help="The audit log; else beside what is named first."),
-    ] = None,
+    dry_run: DryRunOption = False,
+    receipt: ReceiptOption = None,
+    key: KeyOption = None,
+    audit: AuditOption = None,
 ) -> None:
     """Remove data older than `retention` in the configuration, or --keep, allows.
 
@@ -58,8 +59,9 @@ def purge(
     """
     from pipeline.privacy.audit import current_user
     from pipeline.privacy.finding import configured_places, known_as, log_beside, place
-    from pipeline.privacy.retention import purge
+    from pipeline.privacy.retention import Remover
 
+    refuse_without_key(receipt, key)
     configs = [word for word in what if word.lower().endswith(_YAML)]
     names = [word for word in what if word not in configs]
     with ExitStack() as stack:
@@ -71,15 +73,10 @@ def purge(
         if not places:
             raise ConfigError(f"{out}: expected the folder this is run with: say which with --out")
         retention = _retention(config, keep or [])
-        done = purge(places, retention, log=log, who=current_user(), is_dry_run=dry_run)
-    console = Console(highlight=False, soft_wrap=True)
+        remover = Remover(places, log, current_user(), is_dry_run=dry_run)
+        done = carry_out(lambda: remover.purge(retention), log, receipt, key)
     if not done.removed:
-        looked = ", ".join(each.name for each in places)
-        console.print(f"Nothing is too old in {escape(looked)}.")
-        return
-    console.print(removal_table(done.removed, "would go" if dry_run else "removed"))
-    if done.entry is not None:
-        console.print(f"Recorded as entry {done.entry.number} of {escape(str(log.path))}")
+        say(f"Nothing is too old in {', '.join(each.name for each in places)}.")
 
 
 def _config(paths: Sequence[str]) -> LiveConfig | None:
@@ -100,17 +97,3 @@ def _retention(config: LiveConfig | None, keep: Sequence[str]) -> RetentionConfi
         kind, equals, days = text.partition("=")
         apply_override(data, f"{kind}_days{equals}{days}")
     return validate(RetentionConfig, data, "--keep")
-
-
-def removal_table(removed: Sequence[Removed], verb: str) -> Table:
-    """Return a line a kind and place; `verb` heads the counts."""
-    table = Table("kind", "where", verb, "oldest (UTC)", "newest (UTC)")
-    table.columns[2].justify = "right"
-    for each in removed:
-        moments = (_moment(each.oldest_unix_s), _moment(each.newest_unix_s))
-        table.add_row(each.kind, escape(each.where), str(each.count), *moments)
-    return table
-
-
-def _moment(unix_s: float | None) -> str:
-    return "" if unix_s is None else f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M}"

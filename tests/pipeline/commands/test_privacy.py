@@ -76,6 +76,22 @@ def test_somebody_is_forgotten_and_the_receipt_can_be_checked(
     assert "Nothing about anna was found" in run(*words)
 
 
+def test_what_went_is_told_and_receipted_also_where_not_everything_went(
+    gallery: Path, results: Path, key: Path, tmp_path: Path
+) -> None:
+    receipt = tmp_path / "receipt.json"
+    (results / "sightings.jsonl").write_bytes(b"x" * (2 << 20))
+    with pytest.raises(PrivacyError, match="one that does not end"):
+        run("privacy", "forget", "Anna", gallery, results, "--key", key, "--receipt", receipt)
+    assert "forget of person-001" in run("privacy", "verify-receipt", receipt)
+
+
+def test_a_purge_gives_a_receipt_too(gallery: Path, key: Path, tmp_path: Path) -> None:
+    receipt = tmp_path / "receipt.json"
+    run("purge", gallery, "--key", key, "--receipt", receipt)
+    assert "purge of expired data" in run("privacy", "verify-receipt", receipt)
+
+
 def test_without_the_key_for_the_receipt_nothing_is_forgotten(gallery: Path) -> None:
     with pytest.raises(ConfigError, match="TRACKLETGAIT_KEY"):
         run("privacy", "forget", "Anna", gallery, "--receipt", "receipt.json")

@@ -77,7 +77,7 @@ class Perceiving(Closing):
         self._instruments = instruments
         self._failures = failures
         self._end_after_s = config.end_after_s
-        models = _as_live(config.pipeline)
+        models = as_live(config.pipeline)
         self.perception = Perception(models, telemetry, is_streaming=is_streaming)
         self.board = Board(latencies)
         self.overload = OverloadPolicy(config.overload, self)
@@ -174,7 +174,7 @@ class Perceiving(Closing):
             self._failures.give_up(PipelineError(words))
 
 
-def _as_live(config: PipelineConfig) -> PipelineConfig:
+def as_live(config: PipelineConfig) -> PipelineConfig:
     """Return the configuration without steps that run ahead: what waits there would grow old.
 
     Instead each step uses all cores by itself, unless told how many.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import PrivacyError
 from pipeline.privacy.lines import Line, read_lines, remove_lines, rotated
-from pipeline.privacy.receipt import DataKind, Removed, digest_of, spanning
+from pipeline.privacy.receipt import DataKind, Removed, Tally
 from pipeline.recording.clip import ClipRecord
 from pipeline.sinks.folder import MARKER, ResultsFolder, StreamFolder
 from pipeline.sinks.tracklets import read_tracklet
@@ -150,25 +150,18 @@ def remove_files(
     Raises:
         PrivacyError: A file cannot be removed; those before are.
     """
-    digests, moments = [], []
+    tally = Tally(kind, str(where))
     for path in paths:
         try:
-            moments.append(path.stat().st_mtime)
+            written_s = path.stat().st_mtime
             with path.open("rb") as file:
                 # Reading a video takes long, and a look at what would go needs no digest of it.
-                digests.append(b"" if is_dry_run else hashlib.file_digest(file, "sha256").digest())
+                digest = b"" if is_dry_run else hashlib.file_digest(file, "sha256").digest()
             if not is_dry_run:
                 path.unlink()
         except FileNotFoundError:  # somebody else removed it
             continue
         except OSError as error:
             raise PrivacyError(f"{path}: cannot be removed: {error.strerror}") from error
-    if not digests:
-        return None
-    return Removed(
-        kind=kind,
-        where=str(where),
-        count=len(digests),
-        digest=digest_of(digests),
-        **spanning(moments),
-    )
+        tally.add(digest, written_s)
+    return tally.removed

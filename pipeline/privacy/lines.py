@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipeline.errors import PrivacyError
-from pipeline.privacy.receipt import Removed, digest_of, spanning
+from pipeline.privacy.receipt import Removed, Tally
 
 _GONE = b"{}"
 _LONGEST_LINE = 1 << 20
@@ -62,31 +63,43 @@ def read_lines(path: Path) -> Iterator[Line]:
 
 
 def remove_lines(
-    path: Path, goes: Callable[[Line], bool], *, is_dry_run: bool = False
+    path: Path,
+    goes: Callable[[Line], bool],
+    *,
+    ends: Callable[[Line], bool] = lambda line: False,
+    is_dry_run: bool = False,
 ) -> Removed | None:
     """Take lines out of a file; return what went, None when nothing did.
 
     Args:
         path: The file.
         goes: Whether a line goes.
+        ends: Whether no line goes from this one on, so that nobody need read them.
         is_dry_run: Only say what would go.
 
     Raises:
         PrivacyError: It cannot be read or written.
     """
+    tally = Tally("sightings", str(path))
     try:
-        with path.open("rb" if is_dry_run else "r+b", buffering=1 << 16) as file:
-            going = [line for line in _lines(file) if goes(line)]
-            if not is_dry_run:
-                _blank(file.fileno(), going)
+        with path.open("rb" if is_dry_run else "r+b") as file:
+            for line in takewhile(lambda line: not ends(line), _lines(file)):
+                if goes(line):
+                    tally.add(line.raw, line.at_unix_s)
+                    if not is_dry_run:
+                        os.pwrite(file.fileno(), _GONE.ljust(len(line.raw)), line.offset)
+            if tally.removed is not None and not is_dry_run:
+                os.fsync(file.fileno())
+        if not is_dry_run and _ROTATED.fullmatch(path.name):
+            with path.open("rb") as file:  # anew: the other one remembers what it read before
                 is_empty = next(_lines(file), None) is None
-        if not is_dry_run and is_empty and _ROTATED.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+            if is_empty:
+                path.unlink(missing_ok=True)
     except FileNotFoundError:  # its writer rotates
         return None
     except OSError as error:
         raise PrivacyError(f"{path}: cannot be cleared: {error.strerror}") from error
-    return _removed(path, going)
+    return tally.removed
 
 
 def rotated(path: Path) -> list[Path]:
@@ -95,25 +108,6 @@ def rotated(path: Path) -> list[Path]:
     beside = path.parent.iterdir() if path.parent.is_dir() else ()
     full = sorted(each for each in beside if pattern.fullmatch(each.name))
     return [each for each in (*full, path) if each.is_file() and not each.is_symlink()]
-
-
-def _removed(path: Path, going: Sequence[Line]) -> Removed | None:
-    if not going:
-        return None
-    return Removed(
-        kind="sightings",
-        where=str(path),
-        count=len(going),
-        digest=digest_of(line.raw for line in going),
-        **spanning(line.at_unix_s for line in going),
-    )
-
-
-def _blank(descriptor: int, lines: Sequence[Line]) -> None:
-    for line in lines:
-        os.pwrite(descriptor, _GONE.ljust(len(line.raw)), line.offset)
-    if lines:
-        os.fsync(descriptor)
 
 
 def _lines(file: BinaryIO) -> Iterator[Line]:

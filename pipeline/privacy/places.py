@@ -13,6 +13,9 @@ from pipeline.privacy.lines import Line, remove_lines, rotated
 from pipeline.privacy.receipt import DataKind, Removed
 from pipeline.privacy.rows import remove_rows
 
+_SLACK_S = 86400.0
+"""By how much lines of a file may be out of order: by a day, should a clock have been set."""
+
 
 class Place(Protocol):
     """Where data about people are."""
@@ -96,7 +99,8 @@ class LinesPlace:
             return
         for path in rotated(self.path):
             goes = _written_before(limits.sightings_s, path)
-            if removed := remove_lines(path, goes, is_dry_run=is_dry_run):
+            ends = _written_after(limits.sightings_s + _SLACK_S)
+            if removed := remove_lines(path, goes, ends=ends, is_dry_run=is_dry_run):
                 yield removed
 
     def forget(
@@ -143,3 +147,7 @@ def _written_before(since_s: float, path: Path) -> Callable[[Line], bool]:
     """Return whether a line is old: what does not say when it was written, with its file."""
     is_old_file = _is_before(path, since_s)
     return lambda line: is_old_file if line.at_unix_s is None else line.at_unix_s < since_s
+
+
+def _written_after(moment_s: float) -> Callable[[Line], bool]:
+    return lambda line: line.at_unix_s is not None and line.at_unix_s > moment_s

@@ -149,6 +149,43 @@ class Signer:
         return receipt.model_copy(update={"signature": signature})
 
 
+class Tally:
+    """Adds up what goes from one place, without holding it.
+
+    Args:
+        kind: What it is.
+        where: The file or folder it is in.
+    """
+
+    def __init__(self, kind: DataKind, where: str) -> None:
+        self._kind: DataKind = kind
+        self._where = where
+        self._count = 0
+        self._digest = hashlib.sha256()
+        self._moments: tuple[float, ...] = ()
+
+    def add(self, piece: bytes, at_unix_s: float | None = None) -> None:
+        """Add a row, a line or a file's digest, and the moment it tells of."""
+        self._count += 1
+        self._digest.update(hashlib.sha256(piece).digest())
+        if at_unix_s is not None:
+            moments = (*self._moments, at_unix_s)
+            self._moments = min(moments), max(moments)
+
+    @property
+    def removed(self) -> Removed | None:
+        """What went; None when nothing did."""
+        if not self._count:
+            return None
+        return Removed(
+            kind=self._kind,
+            where=self._where,
+            count=self._count,
+            digest=self._digest.hexdigest(),
+            **spanning(self._moments),
+        )
+
+
 def merged(removed: Iterable[Removed]) -> list[Removed]:
     """Return what went with one entry a kind and place, in the order in which these came."""
     groups: dict[tuple[DataKind, str], list[Removed]] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PrivacyError
-from pipeline.privacy.receipt import Removed, digest_of, spanning
+from pipeline.privacy.receipt import Removed, Tally
 from pipeline.sinks.sqlite_sink import APPLICATION_ID
 
 _BUSY_S = 10.0
@@ -47,29 +47,22 @@ def remove_rows(
     Raises:
         PrivacyError: The file is no database of the sink, or cannot be written.
     """
-    where, values = _naming(labels)
+    tally = Tally("sightings", str(path))
+    where, values = _naming(labels) if labels else ("0", ())
     if before_s is not None:
         where, values = f"{where} OR at_unix_s < ?", (*values, before_s)
     with _opened(path) as database:
         database.execute("BEGIN" if is_dry_run else "BEGIN IMMEDIATE")
-        rows = database.execute(
-            f"SELECT uid, at_unix_s, content FROM sightings WHERE {where} {_ORDER}", values
-        ).fetchall()
+        query = f"SELECT uid, at_unix_s, content FROM sightings WHERE {where} {_ORDER}"
+        for uid, at_unix_s, content in database.execute(query, values):
+            tally.add(f"{uid} {content}".encode(), at_unix_s)
         if not is_dry_run:
             database.execute(f"DELETE FROM sightings WHERE {where}", values)
         database.execute("COMMIT")
-        if rows and not is_dry_run:
+        if tally.removed is not None and not is_dry_run:
             # Until then the log of changes still holds them.
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    if not rows:
-        return None
-    return Removed(
-        kind="sightings",
-        where=str(path),
-        count=len(rows),
-        digest=digest_of(f"{uid} {content}".encode() for uid, _, content in rows),
-        **spanning(at_unix_s for _, at_unix_s, _ in rows),
-    )
+    return tally.removed
 
 
 def _naming(labels: frozenset[str]) -> tuple[str, tuple[Any, ...]]:

@@ -118,7 +118,7 @@ def export(
     log = log_beside(where, audit)
     with ExitStack() as stack:
         places = [place(name, stack, key_if_any(key)) for name in where]
-        labels, subject = _labels(who, places)
+        labels, subject = _labels(who, places, log)
         log.record("export", who=current_user(), subject=subject)
         sources = _sources(who, places, log, where)
         collect = gather_zip if out.suffix.lower() == ".zip" else gather
@@ -157,7 +157,7 @@ def forget(
     refuse_without_key(receipt, key)
     with ExitStack() as stack:
         places = [place(name, stack) for name in where]
-        labels, subject = _labels(who, places)
+        labels, subject = _labels(who, places, log)
         shown = list(_showing_others(places, labels))
         remover = Remover(places, log, current_user(), is_dry_run=dry_run)
         removal = carry_out(
@@ -182,16 +182,18 @@ def _showing_others(places: Sequence[Place], labels: frozenset[str]) -> Iterator
                 yield from each.folder.showing_everybody(labels)
 
 
-def _labels(who: str, places: Sequence[Place]) -> tuple[frozenset[str], str]:
+def _labels(who: str, places: Sequence[Place], log: AuditLog) -> tuple[frozenset[str], str]:
     """Return all that somebody is called, and what stands for them in the audit log."""
+    from pipeline.privacy.access import also_called
+
     found = [identity for _, identity in _known(who, places)]
     labels = {each.pseudonym for each in found} | {each.name for each in found if each.name}
     if found:
-        return frozenset(labels), found[0].pseudonym
+        return also_called(frozenset(labels), log), found[0].pseudonym
     # A name would stay in the log for good.
     is_name = not who.startswith("person-")
     digest = hashlib.sha256(who.encode("utf-8", "replace")).hexdigest()[:8]
-    return frozenset({who}), f"somebody {digest}" if is_name else who
+    return also_called(frozenset({who}), log), f"somebody {digest}" if is_name else who
 
 
 def _known(who: str, places: Sequence[Place]) -> Iterator[tuple[GalleryStore, Identity]]:

@@ -155,6 +155,23 @@ def entries_about(log: AuditLog, labels: frozenset[str]) -> Iterator[AuditEntry]
             yield entry
 
 
+def also_called(labels: frozenset[str], log: AuditLog) -> frozenset[str]:
+    """Return the names of somebody, with those of whom were merged into them.
+
+    Sightings from before a merger name who was there then.
+
+    Raises:
+        PrivacyError: The log cannot be read.
+    """
+    entries = list(log.entries()) if log.path.exists() else []
+    found = set(labels)
+    for entry in reversed(entries):
+        other = entry.details.get("other")
+        if entry.action == "merge" and entry.subject in found and isinstance(other, str):
+            found.add(other)
+    return frozenset(found)
+
+
 def _sightings(labels: frozenset[str], sources: Sources) -> Iterator[Mapping[str, Any]]:
     files = [each for folder in sources.folders for each in rotated(folder.sightings)]
     files += [each for path in sources.lines for each in rotated(path)]

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.errors import PrivacyError
 from pipeline.gallery.store import GalleryStore
-from pipeline.privacy.access import Sources, gather, gather_zip
+from pipeline.privacy.access import Sources, also_called, gather, gather_zip
 from pipeline.privacy.audit import AuditLog
 from pipeline.privacy.folders import DataFolder
 from pipeline.privacy.galleries import write_person
@@ -80,6 +80,16 @@ def test_it_may_be_one_zip_that_its_owner_alone_may_read(sources: Sources, tmp_p
         assert {"README.txt", "sightings.jsonl", "gallery/1/person.json"} <= {*archive.namelist()}
     with pytest.raises(PrivacyError, match="there is a file of that name"):
         gather_zip(THEM, sources, out)
+
+
+def test_who_was_merged_into_somebody_is_found_under_their_former_names(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.jsonl")
+    for subject, other in (("person-3", "person-4"), ("person-1", "person-3"), ("x", "y")):
+        log.record("merge", who="bert", subject=subject, details={"other": other})
+    log.record("split", who="bert", subject="person-1", details={"other": "person-9"})
+    assert also_called(frozenset({"Anna", "person-1"}), log) == {
+        *("Anna", "person-1", "person-3", "person-4")
+    }
 
 
 def test_half_an_answer_does_not_stay(sources: Sources, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 
 from gait.runtimes.machine import OtherWork, cores, describe_machine  # noqa: E402
 from tests.servers.numbered import SentLog, stamp  # noqa: E402
-from tests.servers.rtsp_process import FPS, RtspServer  # noqa: E402
+from tests.servers.rtsp_process import FPS, RtspServer, missing  # noqa: E402
 from tests.servers.soak import real_units  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks-live.md"
@@ -367,6 +367,8 @@ def entries_of(options: argparse.Namespace) -> list[Entry]:
 def main() -> None:
     """Measure and write the page and, beside it, JSON."""
     options = parse()
+    if lacking := missing():
+        sys.exit(f"bench_live: {lacking}")
     say(f"{cores()} cores")
     others, results = OtherWork(), list[Result]()
     with tempfile.TemporaryDirectory() as folder:

@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 from gait.runtimes.machine import describe_machine  # noqa: E402
 from tests.servers import chaos, chaos_many, soak  # noqa: E402
 from tests.servers.chaos import Effort  # noqa: E402
+from tests.servers.rtsp_process import missing  # noqa: E402
 from tests.servers.watch import Row  # noqa: E402
 
 PAGE = ROOT / "docs" / "reliability.md"
@@ -64,6 +65,8 @@ class Done(NamedTuple):
 def main() -> int:
     """Do the rows, write the page, return the exit status."""
     options = parse()
+    if lacking := missing():
+        sys.exit(f"chaos: {lacking}")
     effort = chaos.LONG if options.long else chaos.MEDIUM if options.medium else chaos.SHORT
     minutes = options.minutes or (2.0 if effort is chaos.SHORT else effort.soak_s / 60)
     effort = dataclasses.replace(effort, soak_s=60 * minutes)

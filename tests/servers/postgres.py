@@ -88,7 +88,7 @@ class PostgresServer:
             [programs / "initdb", "-D", data, "-E", "UTF8", "--no-sync", *login],
             check=True, stdout=self._log, stderr=self._log, user=self._user, cwd="/",
         )  # fmt: skip
-        options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={self._folder}"]
+        options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={self._folder}", "-F"]
         self._server = subprocess.Popen(
             [programs / "postgres", "-D", data, *options, "-c", "max_connections=100"],
             stdout=self._log, stderr=self._log, user=self._user, cwd="/",

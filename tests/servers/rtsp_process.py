@@ -99,6 +99,21 @@ class RtspServer:
         return answer
 
 
+def missing() -> str:
+    """Return what is missing to run the server, with advice; empty where nothing is."""
+    code = "import gi; gi.require_version('GstRtspServer', '1.0')"
+    try:
+        found = subprocess.run([SYSTEM_PYTHON, "-c", code], capture_output=True, text=True)
+        problem = found.stderr.strip().splitlines()[-1] if found.returncode else ""
+    except OSError as error:
+        problem = str(error)
+    return problem and (
+        f"expected GStreamer's RTSP server in {SYSTEM_PYTHON}, got {problem}; on Debian: apt-get "
+        "install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good "
+        "gstreamer1.0-plugins-bad"
+    )
+
+
 def write_units(
     path: Path, size: tuple[int, int], num_frames: int = 40, *, num_b_frames: int = 0
 ) -> Path:

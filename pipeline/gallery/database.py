@@ -216,6 +216,8 @@ def _advice_of_file(cause: BaseException) -> str:
 
 def _advice_of_server(cause: BaseException) -> str:
     code = getattr(cause, "sqlstate", None) or ""
+    if not code and "FATAL" in str(cause):  # an answer, to whoever has no connection yet
+        return "the server refuses: see that user, password and database are right"
     for length in (5, 2):
         if code[:length] in _POSTGRES_ADVICE:
             return _POSTGRES_ADVICE[code[:length]]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 from gait.closing import Closing
 from pipeline.sinks.folder import LineFile, ResultsFolder, clean_text
-from pipeline.values import Sighting
+from pipeline.values import Explanation, Sighting, Window
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ def clock_text(seconds: float) -> str:
 
 def _as_json(sighting: Sighting) -> dict[str, object]:
     identity = sighting.identity
+    why = sighting.explanation
     return {
         "identity": None if identity is None else clean_text(identity),
         "stream": clean_text(sighting.stream),
@@ -85,7 +87,37 @@ def _as_json(sighting: Sighting) -> dict[str, object]:
         "num_silhouettes": sighting.num_silhouettes,
         "tracklets": [clean_text(uid) for uid in sighting.tracklets],
         "reasons": dict(sighting.reasons),
+        "probability": None if sighting.probability is None else round(sighting.probability, 4),
+        **({} if why is None else {"explanation": _explanation_as_json(why)}),
     }
+
+
+def _explanation_as_json(why: Explanation) -> dict[str, object]:
+    return {
+        "parts": [round(part, 4) for part in why.parts],
+        "exemplar": clean_text(why.exemplar),
+        "stream": clean_text(why.stream),
+        "times_s": [round(time_s, 3) for time_s in why.times_s],
+        "windows": [
+            {
+                "uid": clean_text(window.uid),
+                "distance": round(window.distance, 4),
+                "weight": round(window.weight, 4),
+            }
+            for window in why.windows
+        ],
+    }
+
+
+def _explanation_from_json(data: dict[str, Any]) -> Explanation:
+    first, last = data["times_s"]
+    return Explanation(
+        parts=tuple(data["parts"]),
+        exemplar=data["exemplar"],
+        stream=data["stream"],
+        times_s=(first, last),
+        windows=tuple(Window(w["uid"], w["distance"], w["weight"]) for w in data["windows"]),
+    )
 
 
 def _from_json(line: str) -> Sighting:
@@ -102,4 +134,6 @@ def _from_json(line: str) -> Sighting:
         num_silhouettes=data["num_silhouettes"],
         tracklets=tuple(data["tracklets"]),
         reasons=tuple(sorted(data["reasons"].items())),
+        probability=data.get("probability"),  # not in results of before there were any
+        explanation=_explanation_from_json(data["explanation"]) if "explanation" in data else None,
     )

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -371,7 +371,7 @@ def main() -> None:
         sys.exit(f"bench_live: {lacking}")
     say(f"{cores()} cores")
     others, results = OtherWork(), list[Result]()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, suppress(KeyboardInterrupt):
         for result in compete(entries_of(options), options, Path(folder)):
             results.append(result)
             write(results, options, others.warnings())  # an interrupted run has its figures too

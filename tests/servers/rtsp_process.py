@@ -64,6 +64,7 @@ class RtspServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # Ctrl-C is for its owner, who then kills it
         )
         self.port = self._answer()["port"]
 

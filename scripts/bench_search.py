@@ -144,10 +144,10 @@ def recall_section(recall: Recall | str) -> list[str]:
     lines = [
         "## Beyond: the coarse search",
         "",
-        "Off unless it is configured, and then from `above` exemplars on (300,000 by default): an "
-        "inverted file of faiss (IVF over 96 principal components of the sketches, float16) "
-        "proposes candidates, which are measured exactly. Where fewer are left than were asked "
-        "for, everything is searched. It can be made anew from the rows at any time.",
+        "Off unless it is configured, and then from `above` exemplars on (300,000 by default): "
+        "faiss looks through 192 bytes a row (principal components of the sketches, 8 bits each) "
+        "and proposes candidates, which are measured exactly. Where fewer are left than were "
+        "asked for, everything is searched. It is made anew from the rows whenever sketches are.",
         "",
     ]
     if isinstance(recall, str):
@@ -156,7 +156,7 @@ def recall_section(recall: Recall | str) -> list[str]:
     return [
         *lines,
         f"{recall.rows:,} exemplars, {recall.probes:,} probes, {default.candidates} candidates "
-        f"from {default.lists} lists; one probe after the other, best and runner-up:",
+        "each; times are of one probe after the other, best and runner-up:",
         "",
         *table(
             (

@@ -14,59 +14,55 @@ from gait.strict import StrictModel
 
 Vectors = NDArray[np.float32]
 
-_NUMBERS = 96
-_ROWS_A_LIST = 256
-_TRAINING_A_LIST = 64
+_NUMBERS = 192
+_SAMPLE = 20_000
 
 
 class CoarseConfig(StrictModel):
-    """Searching only where the answer most likely lies, for galleries too large to search whole.
+    """Measuring only the likeliest, in galleries too large to look through exactly.
 
     Needs faiss (`pip install 'trackletgait[coarse]'`). Without this, answers are exact at any
-    size and time grows with the gallery (docs/benchmarks-search.md says how).
+    size and time grows with the gallery (docs/benchmarks-search.md says how, and how much this
+    misses).
 
     Attributes:
         above: Exemplars from which on it is used. Higher is exact for longer, at the price of
             time.
         candidates: Exemplars that are measured exactly for each probe. More miss less, at the
             price of time.
-        lists: Of the groups into which exemplars fall, how many are looked into for each probe.
-            More miss less, at the price of time.
     """
 
     above: int = Field(default=300_000, ge=1000)
-    candidates: int = Field(default=200, ge=1)
-    lists: int = Field(default=64, ge=1)
+    candidates: int = Field(default=400, ge=1)
 
 
 class CoarseIndex:
-    """Rows grouped by what they look like (an inverted file), each kept as a few numbers.
+    """Every row as 192 bytes, all of which are looked through.
+
+    Looking into some groups of rows only (more lists than one) missed too much: at a third of the
+    time, the nearest of one probe in fifty. Graphs (HNSW) miss little, but cannot forget a row.
 
     Searches may run side by side; changes may not run beside anything.
 
     Args:
         sample: What the vectors will look like, shape (N, D).
-        count: How many there will be, about.
         config: How much is looked at.
     """
 
-    def __init__(self, sample: Vectors, count: int, config: CoarseConfig) -> None:
+    def __init__(self, sample: Vectors, config: CoarseConfig) -> None:
         faiss = import_faiss()
-        lists = max(1, min(count // _ROWS_A_LIST, len(sample) // _TRAINING_A_LIST))
-        numbers = min(_NUMBERS, sample.shape[1])
-        index = faiss.index_factory(sample.shape[1], f"PCA{numbers},IVF{lists},SQfp16")
+        numbers = min(_NUMBERS, *sample.shape)
+        index = faiss.index_factory(sample.shape[1], f"PCA{numbers},IVF1,SQ8")
         index.train(sample)
-        groups = faiss.extract_index_ivf(index)
-        groups.nprobe = min(config.lists, lists)
         # Otherwise removing a row would look through all.
-        groups.set_direct_map_type(faiss.DirectMap.Hashtable)
+        faiss.extract_index_ivf(index).set_direct_map_type(faiss.DirectMap.Hashtable)
         self._index: Any = index
         self.config = config
 
     @staticmethod
     def sample_size(count: int) -> int:
-        """Return how many vectors it takes to learn the groups of `count`."""
-        return min(count, _TRAINING_A_LIST * max(1, count // _ROWS_A_LIST))
+        """Return how many vectors it takes to learn what `count` are like."""
+        return min(count, _SAMPLE)
 
     def add(self, rows: Sequence[int], vectors: Vectors) -> None:
         """Add rows that are not there, with vectors of shape (N, D)."""

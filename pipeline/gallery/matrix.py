@@ -367,7 +367,7 @@ class ExemplarMatrix:
         sample = [
             vectors_of(made[:, :, u[::every]]) for made, u in zip(sketches, used, strict=True)
         ]
-        coarse = CoarseIndex(np.concatenate(sample), len(self), self._config)
+        coarse = CoarseIndex(np.concatenate(sample), self._config)
         for number, (made, places) in enumerate(zip(sketches, used, strict=True)):
             rows = [number * self._block_rows + place for place in places]
             coarse.add(rows, vectors_of(made[:, :, places]))

@@ -21,8 +21,8 @@ def people(count: int) -> NDArray[np.float32]:
     directions = rng.standard_normal((16, 24, 256)) * (0.9 ** np.arange(24))[:, np.newaxis]
     weights = rng.standard_normal((count // 5, 16, 24)).repeat(5, axis=0)
     weights = weights + 0.4 * rng.standard_normal(weights.shape)
-    embeddings = np.matmul(weights.transpose(1, 0, 2), directions).transpose(1, 2, 0)
-    return embeddings.astype(np.float16).astype(np.float32)
+    stored = np.matmul(weights.transpose(1, 0, 2), directions).transpose(1, 2, 0).astype(np.float16)
+    return np.asarray(stored, np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_where_candidates_do_not_suffice_everything_is_searched(
     embeddings: NDArray[np.float32],
 ) -> None:
     pytest.importorskip("faiss")
-    few = CoarseConfig(above=2000, candidates=3, lists=1)
+    few = CoarseConfig(above=2000, candidates=3)
     matrix, exact = ExemplarMatrix(coarse=few), ExemplarMatrix()
     for each in (matrix, exact):
         each.extend([Row(n, n // 5, 1.0) for n in range(ROWS)], embeddings)
@@ -77,7 +77,7 @@ def test_below_its_size_nothing_is_left_to_chance(
     embeddings: NDArray[np.float32],
 ) -> None:
     pytest.importorskip("faiss")
-    useless = CoarseConfig(above=2000, candidates=1, lists=1)
+    useless = CoarseConfig(above=2000, candidates=1)
     matrix, exact = ExemplarMatrix(coarse=useless), ExemplarMatrix()
     for each in (matrix, exact):
         each.extend([Row(n, n // 5, 1.0) for n in range(2000)], embeddings[:2000])

@@ -154,8 +154,9 @@ def check_endpoint(endpoint: str, *, has_keys: bool, insecure: bool) -> None:
         ConfigError: Says what to do.
     """
     scheme, _, address = endpoint.partition("://")
-    if scheme not in {"tcp", "ipc"} or not address:
-        raise ConfigError(f"expected tcp://HOST:PORT or ipc://PATH, got {endpoint!r}")
+    is_tcp = scheme == "tcp" and _has_port(address)
+    if not is_tcp and not (scheme == "ipc" and address):
+        raise ConfigError(f"expected tcp://HOST:PORT (up to 65535) or ipc://PATH, got {endpoint!r}")
     if has_keys or insecure or scheme == "ipc" or _is_loopback(endpoint):
         return
     raise ConfigError(
@@ -163,6 +164,11 @@ def check_endpoint(endpoint: str, *, has_keys: bool, insecure: bool) -> None:
         "silhouettes would cross the network unencrypted, from anybody. Make keys with "
         "`trackletgait keys NAME`, or say that you accept this with --insecure"
     )
+
+
+def _has_port(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    return bool(host) and (port == "*" or (port.isdecimal() and 0 < int(port) <= 65535))
 
 
 def _is_loopback(endpoint: str) -> bool:

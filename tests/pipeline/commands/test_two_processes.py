@@ -121,6 +121,8 @@ def test_every_walk_is_told_once_though_both_sides_are_killed(
         (["perceive", "x.mp4", "--link", "tcp://192.0.2.1:5800"], "--insecure"),
         (["identify", "--bind", "tcp://0.0.0.0:5800"], "--insecure"),
         (["perceive", "x.mp4", "--link", "192.0.2.1:5800"], "expected tcp://HOST:PORT"),
+        (["perceive", "x.mp4", "--link", "tcp://127.0.0.1:99999"], "up to 65535"),
+        (["identify", "--bind", "tcp://127.0.0.1"], "expected tcp://HOST:PORT"),
         (["perceive", "x.mp4", "--link", "ipc://x", "--name", "a/b"], "sender: expected letters"),
         (["perceive", "x.mp4", "--link", "ipc://x", "--key", "a.key"], "expected both --key"),
         (["identify", "--bind", "ipc://x", "--senders", "."], "expected both --key"),

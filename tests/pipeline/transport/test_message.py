@@ -123,6 +123,8 @@ def test_a_message_of_the_first_version_is_one_of_which_the_time_of_day_is_not_k
         ("tracklet.track_id", "3", "track_id"),
         ("tracklet.track_id", 2**64, "track_id"),
         ("tracklet.stream", "", "stream"),
+        ("tracklet.origin_unix_s", 1e300, "origin_unix_s"),
+        ("tracklet.seen_s", [0.0, 1e12], "seen_s"),
         ("tracklet.stream", "do\nor", "stream"),
         ("tracklet.quality", 1.5, "quality"),
         ("tracklet.quality", float("nan"), "quality"),

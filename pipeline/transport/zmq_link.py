@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 _LONGEST_WAIT_S = 30.0
 _TICK_S = 0.5
-_TROUBLE = {
+_TROUBLE: dict[int, str] = {
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the receiver does not allow this sender's key",
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: (
         "the receiver broke off: the public key given for it may be another's"

@@ -461,6 +461,14 @@ def test_a_message_that_will_never_be_good_is_answered_and_the_next_one_taken(
     assert answer.refused is not None
 
 
+def test_a_stream_whose_name_has_no_room_for_its_senders_is_refused_for_good(place: Place) -> None:
+    receiver, sender = place.receiver(), place.sender()
+    sender.send([replace(tracklet(1), stream="x" * 200), tracklet(2)])
+    assert [number_of(each) for each in receive(receiver, 1)] == [2]
+    settle(receiver, sender)
+    assert sender.counts["refused"] == 1
+
+
 def test_a_message_of_a_newer_version_is_kept_by_its_sender(place: Place) -> None:
     receiver = place.receiver("tcp://127.0.0.1:*")
     stranger = place.stranger(receiver.endpoint)

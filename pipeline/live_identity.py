@@ -243,4 +243,6 @@ def _first_sighting(tracklet: Tracklet, match: Match) -> Sighting:
         num_silhouettes=len(tracklet),
         tracklets=(tracklet.uid,),
         reasons=tracklet.reasons,
+        probability=match.probability,
+        explanation=match.explanation,
     )

@@ -4,7 +4,7 @@
 
 `clip.units` holds H.264 access units (`clip.h265` H.265), each behind its length (4 bytes,
 big-endian), the first one decodable by itself; they are sent over and over. Prints {"port": N}
-once it listens, then obeys lines on its standard input:
+once it listens, then obeys lines on its standard input, until that ends:
 
     pause PATH          sends nothing more, but keeps every connection open
     resume PATH
@@ -192,6 +192,7 @@ def _obey(cameras: dict[str, Camera]) -> None:
         verb, path, *arguments = line.split()
         cameras[path].obey(verb, arguments)
         print(json.dumps({"done": line.strip()}), flush=True)
+    os._exit(0)  # whoever gave the commands has gone
 
 
 def _note(log: TextIO, path: str, place: int) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+_FLATTEST = 1e-6  # a camera motion that squeezes the picture to less than this of its area
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +49,8 @@ class Detections:
         masks: One mask a person when the detector yields them, else None.
         features: Shape (N, D), float32 appearance vectors of unit length when a stage made them.
         ids: Shape (N,), int64: whose box it is, when they come from a recording of tracks.
+        camera_motion: Shape (2, 3) or (3, 3), when a stage measured how the camera moved: the
+            matrix that takes a point of the tracker's previous frame to where it lies in this one.
     """
 
     xyxy: NDArray[np.float32] = field(default_factory=_no_boxes)
@@ -53,15 +58,24 @@ class Detections:
     masks: tuple[Mask | None, ...] | None = None
     features: NDArray[np.float32] | None = None
     ids: NDArray[np.int64] | None = None
+    camera_motion: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Refuse arrays that cannot be; once more, for they may have been written to since.
+
+        Raises:
+            ValueError: Naming the attribute, what was expected and what came.
+        """
         check_boxes("Detections", self.xyxy)
         n = len(self.xyxy)
         if self.confidence.shape != (n,):
             raise ValueError(
                 f"Detections.confidence: expected shape ({n},), got {self.confidence.shape}"
             )
-        if n and not (np.nanmin(self.confidence) >= 0 and np.max(self.confidence) <= 1):
+        if n and not (np.min(self.confidence) >= 0 and np.max(self.confidence) <= 1):
             raise ValueError("Detections.confidence: expected values in 0..1")
         if self.masks is not None and len(self.masks) != n:
             raise ValueError(f"Detections.masks: expected {n} masks, got {len(self.masks)}")
@@ -69,8 +83,12 @@ class Detections:
             raise ValueError(
                 f"Detections.features: expected shape ({n}, D), got {self.features.shape}"
             )
+        if self.features is not None and not np.isfinite(self.features).all():
+            raise ValueError("Detections.features: expected finite vectors of length 1")
         if self.ids is not None and (self.ids.shape != (n,) or len(set(self.ids.tolist())) < n):
             raise ValueError(f"Detections.ids: expected {n} different ids, got {self.ids.tolist()}")
+        if self.camera_motion is not None:
+            check_motion(self.camera_motion)
 
     def __len__(self) -> int:
         return len(self.xyxy)
@@ -112,7 +130,10 @@ class Tracks:
 
 
 class Tracker(Protocol):
-    """Gives the people of one stream their ids, frame after frame."""
+    """Gives the people of one stream their ids, frame after frame.
+
+    Whatever is refused with a ValueError leaves the tracker as it was.
+    """
 
     def update(self, detections: Detections, *, interval_s: float) -> Tracks:
         """Return who is where in this frame.
@@ -125,6 +146,25 @@ class Tracker(Protocol):
 
     def finish(self) -> tuple[int, ...]:
         """End every track still open and return their ids; the stream is over."""
+        ...
+
+
+class SavedTracker(Tracker, Protocol):
+    """A tracker whose state can be put away and taken up again, here or in another process."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return everything it knows as plain arrays, such as `numpy.savez(file, **state)` takes.
+
+        Parameters are not part of it.
+        """
+        ...
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from where `state` was taken.
+
+        Raises:
+            ValueError: It is not the state of such a tracker. This one is unchanged.
+        """
         ...
 
 
@@ -144,6 +184,43 @@ def check_boxes(owner: str, xyxy: NDArray[np.float32]) -> None:
             f"{owner}.xyxy[{row}]: expected finite left <= right and top <= bottom, "
             f"got {xyxy[row].tolist()}"
         )
+
+
+def check_motion(motion: NDArray[np.float64]) -> None:
+    """Refuse a camera motion that is no finite, invertible (2, 3) or (3, 3) matrix.
+
+    Raises:
+        ValueError: With the matrix in the message.
+    """
+    if motion.shape not in ((2, 3), (3, 3)):
+        raise ValueError(
+            f"Detections.camera_motion: expected shape (2, 3) or (3, 3), got {motion.shape}"
+        )
+    if not np.isfinite(motion).all() or abs(np.linalg.det(motion[:2, :2])) < _FLATTEST:
+        raise ValueError(
+            f"Detections.camera_motion: expected a finite matrix that can be undone, "
+            f"got {motion.tolist()}"
+        )
+
+
+def check_fraction(name: str, value: float, *, at_least: float = 0.0) -> None:
+    """Refuse a parameter that is not in `at_least`..1.
+
+    Raises:
+        ValueError: Beginning with the name.
+    """
+    if not at_least <= value <= 1:
+        raise ValueError(f"{name}: expected a number in {at_least}..1, got {value}")
+
+
+def check_seconds(name: str, value: float) -> None:
+    """Refuse a negative time, or one that is no number.
+
+    Raises:
+        ValueError: Beginning with the name.
+    """
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{name}: expected seconds of at least 0, got {value}")
 
 
 def pick_masks(

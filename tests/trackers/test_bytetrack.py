@@ -32,8 +32,7 @@ def ids(tracks: Tracks) -> list[int]:
 
 def arrays_of(tracker: ByteTrack) -> list[Any]:
     table = tracker._table
-    states = table.states
-    return [states.position, states.velocity, states.covariance, table.ids, table.unseen_s]
+    return [table.states.values, table.ids, table.hits, table.unseen_s]
 
 
 def test_a_walking_person_has_one_id_from_their_third_frame_on(people: People) -> None:

@@ -157,7 +157,8 @@ def test_unusable_features_are_refused_and_change_nothing(
     tracker = DeepSort()
     person = looking(people((100, 200)), RED)
     feed(tracker, *[person] * 4)
-    bad = Detections(person.xyxy, person.confidence, features=features)
+    bad = looking(person, RED)
+    object.__setattr__(bad, "features", features)  # as a stage may that writes into an array
     with pytest.raises(ValueError, match=words):
         tracker.update(bad, interval_s=0.04)
     with pytest.raises(ValueError, match="interval_s: expected seconds"):

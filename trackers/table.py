@@ -1,0 +1,365 @@
+"""What all trackers that are written here share: a table of tracks, and a frame's way through it.
+
+    a frame:  age -> predict -> match -> correct -> begin -> confirm -> report
+
+SORT, ByteTrack, OC-SORT and BoT-SORT differ in the coordinates of their filter, in how they match,
+and in what they remember of a track; their files say only that. Nothing loops over tracks: a table
+holds an array a quantity, one row a track.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Generic, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trackers.association import UNMATCHED, Matching, expand, iou_matrix
+from trackers.boxes import Detections, Tracks, check_fraction, check_seconds, pick_masks
+from trackers.kalman import BoxFilter, BoxStates
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+NO_ID = 0  # of a track that is not confirmed yet; ids begin at 1
+_ROUNDING_S = 1e-6  # ten intervals of 0.1 s are a second
+_STATE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackTable:
+    """All tracks, one row each, in the order they were begun.
+
+    Trackers that remember more add columns; all have the tracks along the first axis.
+
+    Attributes:
+        states: What the filter knew of each box when it was last seen.
+        ids: Shape (N,), `NO_ID` until the track is confirmed.
+        hits: Shape (N,): frames seen, counted up to what confirms.
+        unseen_s: Shape (N,): seconds since last seen.
+    """
+
+    states: BoxStates
+    ids: Ints
+    hits: Ints
+    unseen_s: Floats
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def is_known(self) -> Bools:
+        """Shape (N,): whether a track is confirmed."""
+        is_known: Bools = self.ids != NO_ID
+        return is_known
+
+    def __getitem__(self, index: Ints | Bools) -> Self:
+        return type(self)(*(getattr(self, f.name)[index] for f in fields(self)))
+
+    def put(self, index: Ints, other: Self) -> Self:
+        """Return this table with the rows at `index` replaced by the others."""
+        columns: list[Any] = []
+        for f in fields(self):
+            column, new = getattr(self, f.name), getattr(other, f.name)
+            if isinstance(column, BoxStates):
+                columns.append(column.put(index, new))
+            else:
+                columns.append(column.copy())
+                columns[-1][index] = new
+        return type(self)(*columns)
+
+    def join(self, other: Self) -> Self:
+        """Return these tracks and the others after them."""
+        columns: list[Any] = []
+        for f in fields(self):
+            column, new = getattr(self, f.name), getattr(other, f.name)
+            is_states = isinstance(column, BoxStates)
+            columns.append(column.join(new) if is_states else np.concatenate([column, new]))
+        return type(self)(*columns)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """The detections of one frame, in an order that does not depend on the one they came in.
+
+    Attributes:
+        xyxy: Shape (M, 4).
+        wide: Shape (M, 4): the boxes with the margin that overlaps are measured with.
+        confidence: Shape (M,).
+        features: Shape (M, D) when there are any.
+        order: Shape (M,): the row of `Detections` each came from.
+        interval_s: Seconds since the previous frame.
+    """
+
+    xyxy: Floats
+    wide: Floats
+    confidence: Floats
+    features: NDArray[np.float32] | None
+    order: Ints
+    interval_s: float
+
+
+T = TypeVar("T", bound=TrackTable)
+
+
+class TableTracker(ABC, Generic[T]):
+    """A tracker whose tracks are the rows of a table.
+
+    Args:
+        box_filter: How boxes move.
+        new_confidence: Confidence a new track needs.
+        max_newcomer_overlap: Nobody new begins where somebody matched overlaps by more.
+        box_margin: Boxes are widened by this fraction of their size before they are compared.
+        lost_s: Seconds a person may be out of sight and keep their id.
+        confirm_frames: Frames in a row a new track must be seen before it is reported.
+    """
+
+    def __init__(
+        self,
+        box_filter: BoxFilter,
+        *,
+        new_confidence: float,
+        max_newcomer_overlap: float,
+        box_margin: float,
+        lost_s: float,
+        confirm_frames: int,
+    ) -> None:
+        check_fraction("new_confidence", new_confidence)
+        check_fraction("max_newcomer_overlap", max_newcomer_overlap)
+        check_seconds("lost_s", lost_s)
+        if not 0 <= box_margin < np.inf:
+            raise ValueError(f"box_margin: expected a number of at least 0, got {box_margin}")
+        if confirm_frames < 1:
+            raise ValueError(f"confirm_frames: expected at least 1, got {confirm_frames}")
+        self._filter = box_filter
+        self._new_confidence = new_confidence
+        self._max_newcomer_overlap = max_newcomer_overlap
+        self._box_margin = box_margin
+        self._lost_s = lost_s
+        self._confirm_frames = confirm_frames
+        self._table = self._nobody()
+        self._next_id = 1
+
+    def update(self, detections: Detections, *, interval_s: float) -> Tracks:
+        """Return who is where in this frame.
+
+        Args:
+            detections: The people found in this frame, in any order.
+            interval_s: Seconds since the previous frame; more than usual when frames were lost.
+                The first frame's does not matter.
+
+        Raises:
+            ValueError: Bad detections, or an interval that is negative or no number. The tracker
+                is unchanged.
+        """
+        scene = self._scene(detections, interval_s)
+        known, ended = self._aged(scene)
+        if detections.camera_motion is not None and len(known):
+            known = self._move_camera(known, detections.camera_motion)
+        predicted = self._filter.predict(known.states, known.unseen_s)
+        matching = Matching(len(known), len(scene.xyxy))
+        if len(known) and len(scene.xyxy):
+            wide = expand(self._filter.xyxy(predicted), self._box_margin)
+            self._match(matching, known, wide, scene)
+        table, detection_of = self._followed(known, predicted, matching, scene)
+        table, next_id = self._confirmed(table)
+
+        is_seen = detection_of != UNMATCHED
+        rows = np.flatnonzero(is_seen & table.is_known)
+        tracks = self._report(detections, table[rows], scene.order[detection_of[rows]], ended)
+        self._table, self._next_id = table[is_seen | table.is_known], next_id
+        return tracks
+
+    def finish(self) -> tuple[int, ...]:
+        """End every track still open and return their ids; the stream is over."""
+        ids = self._table.ids[self._table.is_known]
+        self._table = self._nobody()
+        return tuple(ids.tolist())
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return everything it knows as plain arrays, such as `numpy.savez(file, **state)` takes.
+
+        Parameters are not part of it.
+        """
+        columns = {f.name: getattr(self._table, f.name) for f in fields(self._table)}
+        columns["states"] = self._table.states.values
+        return {
+            "tracker": np.array(type(self).__name__),
+            "version": np.array(_STATE_VERSION),
+            "next_id": np.array(self._next_id),
+            **{name: column.copy() for name, column in columns.items()},
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from where `state` was taken.
+
+        Raises:
+            ValueError: It is not the state of such a tracker. This one is unchanged.
+        """
+        self._table, self._next_id = restored(state, type(self).__name__, self._nobody())
+
+    @abstractmethod
+    def _match(self, matching: Matching, known: T, wide: Floats, scene: Scene) -> None:
+        """Find who is which detection. `wide`: the predicted boxes, with the margin."""
+
+    @abstractmethod
+    def _begin(self, scene: Scene, rows: Ints) -> T:
+        """Return new tracks for the detections at `rows`."""
+
+    def _seen(self, known: T, predicted: BoxStates, scene: Scene, rows: Ints) -> T:
+        """Return tracks that were seen as the detections at `rows`."""
+        return replace(
+            known,
+            states=self._filter.correct(predicted, scene.xyxy[rows]),
+            hits=np.minimum(known.hits + 1, self._confirm_frames),
+            unseen_s=np.zeros(len(rows)),
+        )
+
+    def _move_camera(self, known: T, motion: Floats) -> T:
+        return replace(known, states=self._filter.move_camera(known.states, motion))
+
+    def _boxes(self, table: T) -> Floats:
+        """Return the boxes to report of tracks that were just seen."""
+        return self._filter.xyxy(table.states)
+
+    def _nobody(self) -> T:
+        none = np.empty(0, dtype=np.int64)
+        features = np.empty((0, 0), dtype=np.float32)
+        return self._begin(
+            Scene(np.empty((0, 4)), np.empty((0, 4)), np.empty(0), features, none, 0.0), none
+        )
+
+    def _new_columns(self, scene: Scene, rows: Ints) -> tuple[BoxStates, Ints, Ints, Floats]:
+        """Return the columns that every table begins with, for new tracks."""
+        n = len(rows)
+        ids, hits = np.full(n, NO_ID), np.ones(n, dtype=np.int64)
+        return self._filter.start(scene.xyxy[rows]), ids, hits, np.zeros(n)
+
+    def _scene(self, detections: Detections, interval_s: float) -> Scene:
+        check_seconds("interval_s", interval_s)
+        detections.check()
+        order = np.lexsort((*detections.xyxy.T, -detections.confidence)).astype(np.int64)
+        xyxy = detections.xyxy[order].astype(np.float64)
+        features = detections.features
+        return Scene(
+            xyxy,
+            expand(xyxy, self._box_margin),
+            detections.confidence[order].astype(np.float64),
+            None if features is None or not features.size else features[order],
+            order,
+            interval_s,
+        )
+
+    def _aged(self, scene: Scene) -> tuple[T, tuple[int, ...]]:
+        """Return the tracks at the frame's time, and the ids of those out of sight for too long."""
+        table = self._table
+        unseen_s = table.unseen_s + scene.interval_s
+        is_alive = (unseen_s <= self._lost_s + _ROUNDING_S) | ~table.is_known
+        ended = tuple(table.ids[~is_alive].tolist())
+        aged = replace(table, unseen_s=unseen_s)
+        return (aged[is_alive] if ended else aged), ended
+
+    def _followed(
+        self, known: T, predicted: BoxStates, matching: Matching, scene: Scene
+    ) -> tuple[T, Ints]:
+        """Return old and new tracks, those seen moved to their detections, and which those are."""
+        rows = np.flatnonzero(matching.detection_of != UNMATCHED)
+        if len(rows):
+            seen_as = matching.detection_of[rows]
+            known = known.put(rows, self._seen(known[rows], predicted[rows], scene, seen_as))
+        newcomers = self._newcomers(matching, scene)
+        if not len(newcomers):
+            return known, matching.detection_of
+        begun = self._begin(scene, newcomers)
+        return known.join(begun), np.concatenate([matching.detection_of, newcomers])
+
+    def _newcomers(self, matching: Matching, scene: Scene) -> Ints:
+        """Return the detections that begin a track."""
+        free = np.flatnonzero(~matching.is_taken & (scene.confidence >= self._new_confidence))
+        overlap = iou_matrix(scene.xyxy[free], scene.xyxy[matching.is_taken])
+        newcomers: Ints = free[overlap.max(axis=1, initial=0.0) <= self._max_newcomer_overlap]
+        return newcomers
+
+    def _confirmed(self, table: T) -> tuple[T, int]:
+        """Return the tracks with ids for those now seen often enough, and the next free id."""
+        rows = np.flatnonzero(~table.is_known & (table.hits >= self._confirm_frames))
+        if not len(rows):
+            return table, self._next_id
+        ids = table.ids.copy()
+        ids[rows] = self._next_id + np.arange(len(rows))
+        return replace(table, ids=ids), self._next_id + len(rows)
+
+    def _report(
+        self, detections: Detections, seen: T, indices: Ints, ended: tuple[int, ...]
+    ) -> Tracks:
+        return Tracks(
+            track_ids=seen.ids,
+            xyxy=self._boxes(seen).astype(np.float32),
+            confidence=detections.confidence[indices],
+            detection_indices=indices,
+            ended=ended,
+            masks=pick_masks(detections.masks, indices.tolist()),
+        )
+
+
+def restored(state: Mapping[str, NDArray[Any]], tracker: str, like: T) -> tuple[T, int]:
+    """Return the table in a state and its next free id.
+
+    Args:
+        state: What `TableTracker.state` returned, perhaps long ago and elsewhere.
+        tracker: Name of the class it must come from.
+        like: A table without tracks, that says which columns there are.
+
+    Raises:
+        ValueError: Something is missing, too much, of another tracker or cannot be.
+    """
+    names = [f.name for f in fields(like)]
+    if set(state) != {"tracker", "version", "next_id", *names}:
+        raise ValueError(f"state: expected tracker, version, next_id, {names}, got {list(state)}")
+    for name, expected in (("tracker", tracker), ("version", _STATE_VERSION)):
+        if str(state[name]) != str(expected):
+            raise ValueError(f"state.{name}: expected {expected}, got {state[name]}")
+    n = np.asarray(state["ids"]).size
+    columns = [_column(name, state[name], getattr(like, name), n) for name in names]
+    table = type(like)(*columns)
+    next_id = _column("next_id", np.atleast_1d(state["next_id"]), np.empty(0, dtype=np.int64), 1)
+    _check_rows(table, int(next_id[0]))
+    return table, int(next_id[0])
+
+
+def _column(name: str, given: Any, like: Any, n: int) -> Any:
+    """Return a copy of a column, made sure of its type and shape."""
+    is_states = isinstance(like, BoxStates)
+    template = like.values if is_states else like
+    axis = 1 if is_states else 0
+    array = np.asarray(given)
+    expected = [*template.shape]
+    expected[axis] = n
+    if template.ndim == 2 and not template.shape[1] and array.ndim == 2:
+        expected[1] = array.shape[1]  # of features: as many numbers as there are
+    if array.dtype != template.dtype or array.shape != tuple(expected):
+        raise ValueError(
+            f"state.{name}: expected {template.dtype} of shape {tuple(expected)}, "
+            f"got {array.dtype} of shape {array.shape}"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"state.{name}: expected finite numbers")
+    return BoxStates(array.copy()) if is_states else array.copy()
+
+
+def _check_rows(table: TrackTable, next_id: int) -> None:
+    ids = table.ids[table.is_known]
+    checks = {
+        "next_id: expected every id to be below it": next_id >= 1 and (ids < next_id).all(),
+        "ids: expected different ids of at least 0": (ids > 0).all() and len(set(ids)) == len(ids),
+        "hits: expected at least 1": (table.hits >= 1).all(),
+        "unseen_s: expected at least 0": (table.unseen_s >= 0).all(),
+        "states: expected variances of at least 0": (table.states.values[[2, 4]] >= 0).all(),
+    }
+    for words, is_right in checks.items():
+        if not is_right:
+            raise ValueError(f"state.{words}")

@@ -33,6 +33,7 @@ from pipeline.commands.purge import purge
 from pipeline.commands.run import run
 from pipeline.commands.synth import app as synth
 from pipeline.commands.top import top
+from pipeline.commands.track_eval import track_eval
 from pipeline.commands.train import export_authors, export_weights, train
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.version import __version__
@@ -54,6 +55,7 @@ app.command()(embed)
 app.command()(train)
 app.command("eval")(evaluate)
 app.command()(calibrate)
+app.command("track-eval")(track_eval)
 app.command()(results)
 app.command()(export)
 app.command()(export_weights)

@@ -37,7 +37,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-_MOST_VIRTUAL = 8  # observations on the line of a re-update, however long the gap: more tell no more
+_MOST_VIRTUAL = 8  # observations on the line of a re-update, however long the gap
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,15 +14,30 @@ from pydantic import Field
 from gait.strict import StrictModel
 from pipeline.errors import ConfigError
 from pipeline.values import Frame
+from trackers.botsort import BotSort
 from trackers.boxes import Detections, Tracker, Tracks, pick_masks
 from trackers.bytetrack import ByteTrack
 from trackers.deepsort import DeepSort
+from trackers.ocsort import OCSort
 from trackers.recorded import RecordedTracks
+from trackers.sort import Sort
 
 
 def _default(name: str, tracker: Callable[..., Tracker] = ByteTrack) -> Any:
     """Return a parameter's default from the tracker itself, where it is also explained."""
     return inspect.signature(tracker).parameters[name].default
+
+
+def _built(tracker: Callable[..., Tracker], config: StrictModel) -> Tracker:
+    """Return the tracker with the parameters of its configuration.
+
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+    try:
+        return tracker(**config.model_dump(exclude={"kind"}))
+    except ValueError as error:
+        raise ConfigError(f"tracker.{error}") from error
 
 
 class ByteTrackConfig(StrictModel):
@@ -66,20 +81,136 @@ class ByteTrackConfig(StrictModel):
         Raises:
             ConfigError: A value is out of its range.
         """
-        try:
-            return ByteTrack(**self.model_dump(exclude={"kind"}))
-        except ValueError as error:
-            raise ConfigError(f"tracker.{error}") from error
+        return _built(ByteTrack, self)
 
 
-@dataclass(slots=True)
-class _StreamState:
-    tracker: Tracker
-    epoch: int
-    time_s: float
-    first_id: int = 0  # added to the tracker's own ids, so that an epoch never reuses one
-    highest_id: int = -1
-    frame_interval_s: float = 0.04
+class SortConfig(StrictModel):
+    """Motion and overlap with as few rules as can be; `trackers.sort` explains each key.
+
+    Attributes:
+        min_confidence: Detections below are ignored.
+        min_overlap: Overlap of widened boxes that makes a detection a known person.
+        max_newcomer_overlap: Nobody new begins where a known person's box overlaps by more.
+        box_margin: Boxes are widened by this fraction of their size before they are compared.
+        lost_s: Seconds a person may be out of sight and keep their id.
+        confirm_frames: Frames in a row a new track must be seen before it is reported.
+        box_noise: How much the detector's boxes jump, as a fraction of their height.
+        position_noise: Motion a constant velocity misses in 1/25 s, as a fraction of the height.
+        velocity_noise: Change of velocity in 1/25 s, likewise.
+    """
+
+    kind: Literal["sort"] = "sort"
+    min_confidence: float = _default("min_confidence", Sort)
+    min_overlap: float = _default("min_overlap", Sort)
+    max_newcomer_overlap: float = _default("max_newcomer_overlap", Sort)
+    box_margin: float = _default("box_margin", Sort)
+    lost_s: float = _default("lost_s", Sort)
+    confirm_frames: int = _default("confirm_frames", Sort)
+    box_noise: float = _default("box_noise", Sort)
+    position_noise: float = _default("position_noise", Sort)
+    velocity_noise: float = _default("velocity_noise", Sort)
+
+    def build(self) -> Tracker:
+        """Return a tracker for one stream.
+
+        Raises:
+            ConfigError: A value is out of its range.
+        """
+        return _built(Sort, self)
+
+
+class OCSortConfig(StrictModel):
+    """Motion and overlap through crowds and turns; `trackers.ocsort` explains each key.
+
+    Attributes:
+        min_confidence: Detections below are ignored.
+        min_overlap: Overlap of widened boxes that makes a detection a known person.
+        min_recovery_overlap: The same with where a person was last seen; 1 switches it off.
+        direction_weight: What half a turn between a person's and a detection's way costs, in
+            overlap.
+        direction_s: Seconds over which directions are taken.
+        max_newcomer_overlap: Nobody new begins where a known person's box overlaps by more.
+        box_margin: Boxes are widened by this fraction of their size before they are compared.
+        lost_s: Seconds a person may be out of sight and keep their id.
+        confirm_frames: Frames in a row a new track must be seen before it is reported.
+        box_noise: How much the detector's boxes jump, as a fraction of their height.
+        position_noise: Motion a constant velocity misses in 1/25 s, as a fraction of the height.
+        velocity_noise: Change of velocity in 1/25 s, likewise.
+    """
+
+    kind: Literal["ocsort"] = "ocsort"
+    min_confidence: float = _default("min_confidence", OCSort)
+    min_overlap: float = _default("min_overlap", OCSort)
+    min_recovery_overlap: float = _default("min_recovery_overlap", OCSort)
+    direction_weight: float = _default("direction_weight", OCSort)
+    direction_s: float = _default("direction_s", OCSort)
+    max_newcomer_overlap: float = _default("max_newcomer_overlap", OCSort)
+    box_margin: float = _default("box_margin", OCSort)
+    lost_s: float = _default("lost_s", OCSort)
+    confirm_frames: int = _default("confirm_frames", OCSort)
+    box_noise: float = _default("box_noise", OCSort)
+    position_noise: float = _default("position_noise", OCSort)
+    velocity_noise: float = _default("velocity_noise", OCSort)
+
+    def build(self) -> Tracker:
+        """Return a tracker for one stream.
+
+        Raises:
+            ConfigError: A value is out of its range.
+        """
+        return _built(OCSort, self)
+
+
+class BotSortConfig(StrictModel):
+    """Motion, overlap and, with an `appearance` stage, looks; `trackers.botsort` explains each key.
+
+    A `camera_motion` stage takes the camera's own motion out.
+
+    Attributes:
+        high_confidence: From here on a detection is sure.
+        low_confidence: Detections below are ignored.
+        new_confidence: Confidence a new track needs.
+        min_overlap: Overlap of widened boxes that makes a sure detection a known person; looks
+            count where they say more.
+        min_low_overlap: The same for unsure detections, without the looks.
+        min_new_overlap: As `min_overlap`, for tracks that are not confirmed yet.
+        max_looks_distance: Looks count for pairs whose cosine distance is below.
+        min_looks_overlap: Looks count for pairs that overlap by more.
+        looks_memory: Share of what is known of a person's looks that a new sighting keeps.
+        max_newcomer_overlap: Nobody new begins where a known person's box overlaps by more.
+        box_margin: Boxes are widened by this fraction of their size before they are compared.
+        lost_s: Seconds a person may be out of sight and keep their id.
+        confirm_frames: Frames in a row a new track must be seen before it is reported.
+        box_noise: How much the detector's boxes jump, as a fraction of their size.
+        position_noise: Motion a constant velocity misses in 1/25 s, as a fraction of the size.
+        velocity_noise: Change of velocity in 1/25 s, likewise.
+    """
+
+    kind: Literal["botsort"] = "botsort"
+    high_confidence: float = _default("high_confidence", BotSort)
+    low_confidence: float = _default("low_confidence", BotSort)
+    new_confidence: float = _default("new_confidence", BotSort)
+    min_overlap: float = _default("min_overlap", BotSort)
+    min_low_overlap: float = _default("min_low_overlap", BotSort)
+    min_new_overlap: float = _default("min_new_overlap", BotSort)
+    max_looks_distance: float = _default("max_looks_distance", BotSort)
+    min_looks_overlap: float = _default("min_looks_overlap", BotSort)
+    looks_memory: float = _default("looks_memory", BotSort)
+    max_newcomer_overlap: float = _default("max_newcomer_overlap", BotSort)
+    box_margin: float = _default("box_margin", BotSort)
+    lost_s: float = _default("lost_s", BotSort)
+    confirm_frames: int = _default("confirm_frames", BotSort)
+    box_noise: float = _default("box_noise", BotSort)
+    position_noise: float = _default("position_noise", BotSort)
+    velocity_noise: float = _default("velocity_noise", BotSort)
+
+    def build(self) -> Tracker:
+        """Return a tracker for one stream.
+
+        Raises:
+            ConfigError: A value is out of its range.
+        """
+        return _built(BotSort, self)
 
 
 class DeepSortConfig(StrictModel):
@@ -113,9 +244,7 @@ class DeepSortConfig(StrictModel):
             ConfigError: A value is out of its range, or the library is not installed.
         """
         try:
-            return DeepSort(**self.model_dump(exclude={"kind"}))
-        except ValueError as error:
-            raise ConfigError(f"tracker.{error}") from error
+            return _built(DeepSort, self)
         except ImportError as error:
             raise ConfigError(f"tracker: {error}") from error
 
@@ -130,16 +259,36 @@ class RecordedTracksConfig(StrictModel):
         return RecordedTracks()
 
 
-TRACKERS: dict[str, type[ByteTrackConfig] | type[DeepSortConfig] | type[RecordedTracksConfig]] = {
+AnyTrackerConfig = (
+    SortConfig
+    | ByteTrackConfig
+    | OCSortConfig
+    | BotSortConfig
+    | DeepSortConfig
+    | RecordedTracksConfig
+)
+
+TRACKERS: dict[str, type[AnyTrackerConfig]] = {
+    "sort": SortConfig,
     "bytetrack": ByteTrackConfig,
+    "ocsort": OCSortConfig,
+    "botsort": BotSortConfig,
     "deepsort": DeepSortConfig,
     "replay": RecordedTracksConfig,
 }
 """Every tracker by the `kind` that chooses it."""
 
-TrackerConfig = Annotated[
-    ByteTrackConfig | DeepSortConfig | RecordedTracksConfig, Field(discriminator="kind")
-]
+TrackerConfig = Annotated[AnyTrackerConfig, Field(discriminator="kind")]
+
+
+@dataclass(slots=True)
+class _StreamState:
+    tracker: Tracker
+    epoch: int
+    time_s: float
+    first_id: int = 0  # added to the tracker's own ids, so that an epoch never reuses one
+    highest_id: int = -1
+    frame_interval_s: float = 0.04
 
 
 class StreamTrackers:

@@ -35,6 +35,7 @@ from pipeline.commands.synth import app as synth
 from pipeline.commands.top import top
 from pipeline.commands.track_eval import track_eval
 from pipeline.commands.train import export_authors, export_weights, train
+from pipeline.commands.tune import tune
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.version import __version__
 
@@ -56,6 +57,7 @@ app.command()(train)
 app.command("eval")(evaluate)
 app.command()(calibrate)
 app.command("track-eval")(track_eval)
+app.command()(tune)
 app.command()(results)
 app.command()(export)
 app.command()(export_weights)

@@ -195,8 +195,8 @@ def _print(console: Console, title: str, rows: list[_Row]) -> None:
         time = "" if us is None else f"{us:.0f}"
         table.add_row(escape(name), *shares, f"{tally.switches}", time)
     console.print(table)
-    columns = ("tracker", "tracks", "people", "purity", *(f"{t:g} s" for t in _PURE_S), "usable")
-    table = _table("Purity; share of person-time in pure tracks of at least ...", columns)
+    lengths = ("tracker", "tracks", "people", "purity", *(f"{t:g} s" for t in _PURE_S), "usable")
+    table = _table("Purity; share of person-time in pure tracks of at least ...", lengths)
     for name, tally, _ in rows:
         pure = map(_percent, (tally.purity, *map(tally.pure_share, _PURE_S)))
         usable = f"{tally.usable_s_per_person:.1f} s"

@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 READY  := $(VENV)/.ready
-.PHONY: help setup setup-tensorrt demo test test-all check fix bench bench-encoder bench-train eval-real eval-cross ablations chaos clean
+.PHONY: help setup setup-tensorrt demo test test-all check fix bench bench-encoder bench-live bench-search bench-train eval-real eval-cross ablations chaos clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,6 +57,12 @@ bench: $(READY)  ## measure, and rewrite docs/benchmarks.md
 
 bench-encoder: $(READY)  ## measure every runtime of the encoder, and rewrite its page
 	$(BIN)/python scripts/bench_encoder.py
+
+bench-live: $(READY)  ## how many cameras one process follows, beside ultralytics; rewrites its page
+	$(BIN)/python scripts/bench_live.py
+
+bench-search: $(READY)  ## search galleries exactly, against brute force, and rewrite its page
+	$(BIN)/python scripts/bench_search.py
 
 bench-train: $(READY)  ## measure training against the naive way, and rewrite its page
 	$(BIN)/python scripts/bench_train.py

@@ -82,7 +82,7 @@ class CoarseIndex:
 def import_faiss() -> Any:
     """Return faiss, or raise a ConfigError that says how to get it."""
     try:
-        import faiss  # type: ignore[import-not-found, unused-ignore]
+        import faiss
     except ImportError as error:
         raise ConfigError(
             f"gallery.coarse: needs faiss ({error}); pip install 'trackletgait[coarse]', or "

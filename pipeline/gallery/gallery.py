@@ -13,6 +13,7 @@ from gait.closing import Closing
 from gait.tracklet import Tracklet
 from pipeline.errors import ConfigError
 from pipeline.gallery.calibration import Calibration, bundled_calibration, read_calibration
+from pipeline.gallery.coarse import CoarseConfig
 from pipeline.gallery.decision import (
     NEAREST,
     DecisionConfig,
@@ -55,6 +56,8 @@ class GalleryConfig(StoreConfig):
         remember_s: How long a track is remembered after it was last heard of, on its stream's
             clock. Higher keeps two people apart who were visible together although the second
             gave its first usable silhouettes only much later, at the price of memory.
+        coarse: How galleries that are too large to search whole are searched, by faiss; null
+            searches them exactly.
     """
 
     threshold: float | None = Field(default=None, ge=0)
@@ -64,6 +67,7 @@ class GalleryConfig(StoreConfig):
     explain: bool = False
     max_exemplars: int = Field(default=10, ge=1)
     remember_s: float = Field(default=300.0, ge=0)
+    coarse: CoarseConfig | None = None
 
     @model_validator(mode="after")
     def _one_threshold(self) -> GalleryConfig:
@@ -176,7 +180,7 @@ class Gallery(Closing):
         self._calibration = calibration
         self._is_named = config.mode == "named"
         self._tracks = TrackMemory(config.decision, config.remember_s)
-        self._known = Known(store, only_named=self._is_named)
+        self._known = Known(store, only_named=self._is_named, coarse=config.coarse)
 
     def __len__(self) -> int:
         """How many people are known."""

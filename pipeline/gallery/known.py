@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.gallery.coarse import CoarseConfig
 from pipeline.gallery.exemplar import Identity
 from pipeline.gallery.matrix import ExemplarMatrix
 from pipeline.gallery.neighbours import Neighbour, Row
@@ -28,13 +29,21 @@ class Known:
     Args:
         store: What is kept; stays open when this is gone.
         only_named: Leave out people without a name.
+        coarse: How a large gallery is searched; None searches all of it.
 
     Raises:
         GalleryError: The store cannot be read.
     """
 
-    def __init__(self, store: GalleryStore, *, only_named: bool = False) -> None:
-        self.matrix = ExemplarMatrix()
+    def __init__(
+        self,
+        store: GalleryStore,
+        *,
+        only_named: bool = False,
+        coarse: CoarseConfig | None = None,
+    ) -> None:
+        self._coarse = coarse
+        self.matrix = ExemplarMatrix(coarse=coarse)
         self.identities: dict[int, Identity] = {}
         self._store = store
         self._only_named = only_named
@@ -88,7 +97,7 @@ class Known:
             return
         changes = self._store.changes_since(self._revision)
         if changes.is_everything:
-            self.matrix, self.identities = ExemplarMatrix(), {}
+            self.matrix, self.identities = ExemplarMatrix(coarse=self._coarse), {}
         for key in changes.removed_exemplars:
             if key in self.matrix:
                 self.matrix.remove(key)

@@ -20,7 +20,7 @@ RANDOM = "random"
 
 UNTRAINED_THRESHOLDS = {"nano": 0.0293, "small": 0.0178, "standard": 0.0241}
 """Distances at which the random networks of seed 0 err equally often both ways on the sample clip
-(35 to 45 % each: they are no use beyond showing the road); from scripts/threshold.py."""
+(35 to 45 % each: they are no use beyond showing the road)."""
 
 
 class EncoderConfig(StrictModel):

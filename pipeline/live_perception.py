@@ -163,5 +163,7 @@ class LivePerception:
         self._breaks.pop(stream, None)
         self._suspects.pop(stream, None)
         self._perception.trackers.finish(stream)
+        if self._perception.camera_motion is not None:
+            self._perception.camera_motion.finish(stream)
         self._clocks.forget(stream)
         self._overload.forget(stream)

@@ -46,6 +46,7 @@ class Perception(Closing):
         """
         self.detector = config.detector.build()
         self.appearance = config.appearance.build() if config.appearance else None
+        self.camera_motion = config.camera_motion.build() if config.camera_motion else None
         self.trackers = StreamTrackers(config.tracker.build)
         self.segmenter = config.segmenter.build()
         self.assemblers = Assemblers(config.assembler, is_streaming=is_streaming)
@@ -98,10 +99,15 @@ class Perception(Closing):
     def _detect(self, batch: Batch) -> list[Detections]:
         with self._telemetry.timed("detect", len(batch.frames)):
             detections = self.detector.detect(batch.frames)
-        if self.appearance is None:
-            return detections
-        with self._telemetry.timed("appearance", len(batch.frames)):
-            return self.appearance.describe(batch.frames, detections)
+        if self.appearance is not None:
+            with self._telemetry.timed("appearance", len(batch.frames)):
+                detections = self.appearance.describe(batch.frames, detections)
+        if self.camera_motion is not None:
+            with self._telemetry.timed("camera_motion", len(batch.frames)):
+                detections = self.camera_motion.measure(batch.frames, detections)
+                for stream in batch.ended:
+                    self.camera_motion.finish(stream)
+        return detections
 
     def _track(self, batch: Batch, detections: Sequence[Detections]) -> list[Tracks]:
         with self._telemetry.timed("track", len(batch.frames)):

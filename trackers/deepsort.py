@@ -6,15 +6,27 @@ library's own embedder stays switched off, because a tracker never sees an image
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trackers.boxes import Detections, Tracks, check_boxes, pick_masks
+from trackers.boxes import Detections, Tracks, check_seconds, pick_masks
+from trackers.saved import Column, checked, demand, saved
 
 _ROUNDING_S = 1e-6
+_COUNTS = ("hits", "age", "time_since_update", "state")  # of the library's tracks
+_COLUMNS: dict[str, Column] = {
+    "next_ids": (np.int64, (2,)),
+    "ids": (np.int64, ("N", 2)),
+    "counts": (np.int64, ("N", len(_COUNTS))),
+    "unseen_s": (np.float64, ("N",)),
+    "mean": (np.float64, ("N", 8)),
+    "covariance": (np.float64, ("N", 8, 8)),
+    "features": (np.float32, ("K", "D")),
+    "features_each": (np.int64, ("N",)),
+}
 
 
 class DeepSort:
@@ -74,14 +86,14 @@ class DeepSort:
         ):
             if count < least:
                 raise ValueError(f"{name}: expected at least {least}, got {count}")
-        _check_seconds("lost_s", lost_s)
-        _check_seconds("frame_interval_s", frame_interval_s)
+        check_seconds("lost_s", lost_s)
+        check_seconds("frame_interval_s", frame_interval_s)
         if frame_interval_s == 0:
             raise ValueError("frame_interval_s: expected more than 0 seconds, got 0")
         self._min_confidence = min_confidence
         self._lost_s = lost_s
         self._frame_interval_s = frame_interval_s
-        self._max_age = max(1, math.ceil(lost_s / frame_interval_s))
+        self._max_age = max(1, int(np.ceil(lost_s / frame_interval_s)))
         self._library = _load()(
             max_iou_distance=1 - min_overlap,
             max_age=self._max_age,
@@ -106,8 +118,8 @@ class DeepSort:
             ValueError: Features are missing or unusable, boxes are bad, or the interval is negative
                 or no number. The tracker is unchanged.
         """
-        _check_seconds("interval_s", interval_s)
-        check_boxes("Detections", detections.xyxy)
+        check_seconds("interval_s", interval_s)
+        detections.check()
         features = self._checked_features(detections)
         # The library drops empty boxes but not their features, which then belong to others.
         width, height = (detections.xyxy[:, 2:] - detections.xyxy[:, :2]).T
@@ -125,6 +137,81 @@ class DeepSort:
         self._library.tracker.tracks = []
         self._unseen_s.clear()
         return self._forget_gone()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return everything it knows as plain arrays, such as `numpy.savez(file, **state)` takes.
+
+        Parameters are not part of it.
+        """
+        tracker, tracks = self._library.tracker, self._library.tracker.tracks
+        # A confirmed track's vectors lie with the metric, those of others with the track.
+        looks = [[*tracker.metric.samples.get(t.track_id, ()), *t.features] for t in tracks]
+        return saved(
+            self,
+            {
+                "next_ids": np.array([self._next_id, tracker._next_id]),
+                "ids": _numbers(
+                    [[int(t.track_id), self._ids.get(t.track_id, 0)] for t in tracks], 2
+                ),
+                "counts": _numbers(
+                    [[getattr(t, n) for n in _COUNTS] for t in tracks], len(_COUNTS)
+                ),
+                "unseen_s": np.array([self._unseen_s[t.track_id] for t in tracks], dtype=float),
+                "mean": np.array([t.mean for t in tracks], dtype=float).reshape(-1, 8),
+                "covariance": np.array([t.covariance for t in tracks], float).reshape(-1, 8, 8),
+                "features": np.array([f for of in looks for f in of], dtype=np.float32).reshape(
+                    -1, self._feature_size or 0
+                ),
+                "features_each": np.array([len(of) for of in looks], dtype=np.int64),
+            },
+        )
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from where `state` was taken.
+
+        Raises:
+            ValueError: It is not the state of such a tracker. This one is unchanged.
+        """
+        columns = checked(self, state, _COLUMNS)
+        ids, counts, features = columns["ids"], columns["counts"], columns["features"]
+        known = ids[ids[:, 1] > 0, 1]
+        each = columns["features_each"]
+        demand(
+            {
+                "ids: expected different ids of at least 0": (ids >= 0).all()
+                and len(np.unique(ids[:, 0])) == len(ids)
+                and len(np.unique(known)) == len(known),
+                "next_ids: expected every id to be below": (known < columns["next_ids"][0]).all()
+                and (ids[:, 0] < columns["next_ids"][1]).all(),
+                "counts: expected none below 0, and a state of 1 or 2": (counts >= 0).all()
+                and np.isin(counts[:, -1], (1, 2)).all(),
+                "unseen_s: expected at least 0": (columns["unseen_s"] >= 0).all(),
+                "features_each: expected as many as there are": (each >= 0).all()
+                and each.sum() == len(features),
+            }
+        )
+        self._take_up(columns)
+
+    def _take_up(self, columns: Mapping[str, Any]) -> None:
+        tracker = self._library.tracker
+        self._next_id, tracker._next_id = columns["next_ids"].tolist()
+        self._feature_size = columns["features"].shape[1] or None
+        looks = np.split(columns["features"], np.cumsum(columns["features_each"])[:-1])
+        tracker.tracks, tracker.metric.samples, self._ids, self._unseen_s = [], {}, {}, {}
+        for row, (library_id, our_id) in enumerate(columns["ids"].tolist()):
+            track = _new_track(
+                tracker, columns["mean"][row], columns["covariance"][row], library_id
+            )
+            for name, count in zip(_COUNTS, columns["counts"][row].tolist(), strict=True):
+                setattr(track, name, count)
+            if track.is_confirmed():
+                tracker.metric.samples[track.track_id] = list(looks[row])
+            else:
+                track.features = list(looks[row])
+            if our_id:
+                self._ids[track.track_id] = our_id
+            self._unseen_s[track.track_id] = float(columns["unseen_s"][row])
+            tracker.tracks.append(track)
 
     def _checked_features(self, detections: Detections) -> NDArray[np.float32]:
         if detections.features is None:
@@ -192,6 +279,16 @@ class DeepSort:
         return tuple(self._ids.pop(library_id) for library_id in gone)
 
 
+def _new_track(tracker: Any, mean: Any, covariance: Any, library_id: int) -> Any:
+    from deep_sort_realtime.deep_sort.track import Track
+
+    return Track(mean, covariance, str(library_id), tracker.n_init, tracker.max_age)
+
+
+def _numbers(rows: list[list[int]], each: int) -> NDArray[np.int64]:
+    return np.array(rows, dtype=np.int64).reshape(-1, each)
+
+
 def _load() -> Any:
     """Return the library's class.
 
@@ -223,8 +320,3 @@ def _to_library(
 def _upright(xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return boxes without the negative sides that a filter's state may have."""
     return np.concatenate([xyxy[:, :2], np.maximum(xyxy[:, 2:], xyxy[:, :2])], axis=1)
-
-
-def _check_seconds(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"{name}: expected seconds of at least 0, got {value}")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from trackers.boxes import Detections, Tracks, pick_masks
+from trackers.saved import checked, saved
 
 
 class RecordedTracks:
@@ -48,3 +53,15 @@ class RecordedTracks:
         ended = tuple(sorted(self._seen))
         self._seen.clear()
         return ended
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return the ids seen so far as plain arrays."""
+        return saved(self, {"ids": np.array(sorted(self._seen), dtype=np.int64)})
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from where `state` was taken.
+
+        Raises:
+            ValueError: It is not the state of such a tracker. This one is unchanged.
+        """
+        self._seen = set(checked(self, state, {"ids": (np.int64, ("N",))})["ids"].tolist())

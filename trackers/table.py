@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from trackers.association import UNMATCHED, Matching, expand, iou_matrix
 from trackers.boxes import Detections, Tracks, check_fraction, check_seconds, pick_masks
 from trackers.kalman import BoxFilter, BoxStates
+from trackers.saved import Column, checked, demand, saved
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -27,7 +28,6 @@ Bools = NDArray[np.bool_]
 
 NO_ID = 0  # of a track that is not confirmed yet; ids begin at 1
 _ROUNDING_S = 1e-6  # ten intervals of 0.1 s are a second
-_STATE_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +80,19 @@ class TrackTable:
             is_states = isinstance(column, BoxStates)
             columns.append(column.join(new) if is_states else np.concatenate([column, new]))
         return type(self)(*columns)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the columns by name."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**columns, "states": self.states.values}
+
+    def columns(self) -> dict[str, Column]:
+        """Return the type and shape of the columns by name; call it on a table without tracks."""
+        shapes: dict[str, Column] = {}
+        for name, array in self.arrays().items():
+            # Features have as many numbers as there are; nothing else has none at first.
+            shapes[name] = (array.dtype, ("N", *(size or "D" for size in array.shape[1:])))
+        return {**shapes, "states": (np.float64, (5, "N", 4))}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,14 +198,7 @@ class TableTracker(ABC, Generic[T]):
 
         Parameters are not part of it.
         """
-        columns = {f.name: getattr(self._table, f.name) for f in fields(self._table)}
-        columns["states"] = self._table.states.values
-        return {
-            "tracker": np.array(type(self).__name__),
-            "version": np.array(_STATE_VERSION),
-            "next_id": np.array(self._next_id),
-            **{name: column.copy() for name, column in columns.items()},
-        }
+        return saved(self, {**self._table.arrays(), "next_id": np.array(self._next_id)})
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Go on from where `state` was taken.
@@ -200,7 +206,12 @@ class TableTracker(ABC, Generic[T]):
         Raises:
             ValueError: It is not the state of such a tracker. This one is unchanged.
         """
-        self._table, self._next_id = restored(state, type(self).__name__, self._nobody())
+        nobody = self._nobody()
+        columns = checked(self, state, {**nobody.columns(), "next_id": (np.int64, ())})
+        next_id = int(columns.pop("next_id"))
+        table = type(nobody)(**{**columns, "states": BoxStates(columns["states"])})
+        _demand_sense(table, next_id)
+        self._table, self._next_id = table, next_id
 
     @abstractmethod
     def _match(self, matching: Matching, known: T, wide: Floats, scene: Scene) -> None:
@@ -306,60 +317,20 @@ class TableTracker(ABC, Generic[T]):
         )
 
 
-def restored(state: Mapping[str, NDArray[Any]], tracker: str, like: T) -> tuple[T, int]:
-    """Return the table in a state and its next free id.
-
-    Args:
-        state: What `TableTracker.state` returned, perhaps long ago and elsewhere.
-        tracker: Name of the class it must come from.
-        like: A table without tracks, that says which columns there are.
+def _demand_sense(table: TrackTable, next_id: int) -> None:
+    """Refuse a table that no run could have led to.
 
     Raises:
-        ValueError: Something is missing, too much, of another tracker or cannot be.
+        ValueError: Naming the column.
     """
-    names = [f.name for f in fields(like)]
-    if set(state) != {"tracker", "version", "next_id", *names}:
-        raise ValueError(f"state: expected tracker, version, next_id, {names}, got {list(state)}")
-    for name, expected in (("tracker", tracker), ("version", _STATE_VERSION)):
-        if str(state[name]) != str(expected):
-            raise ValueError(f"state.{name}: expected {expected}, got {state[name]}")
-    n = np.asarray(state["ids"]).size
-    columns = [_column(name, state[name], getattr(like, name), n) for name in names]
-    table = type(like)(*columns)
-    next_id = _column("next_id", np.atleast_1d(state["next_id"]), np.empty(0, dtype=np.int64), 1)
-    _check_rows(table, int(next_id[0]))
-    return table, int(next_id[0])
-
-
-def _column(name: str, given: Any, like: Any, n: int) -> Any:
-    """Return a copy of a column, made sure of its type and shape."""
-    is_states = isinstance(like, BoxStates)
-    template = like.values if is_states else like
-    axis = 1 if is_states else 0
-    array = np.asarray(given)
-    expected = [*template.shape]
-    expected[axis] = n
-    if template.ndim == 2 and not template.shape[1] and array.ndim == 2:
-        expected[1] = array.shape[1]  # of features: as many numbers as there are
-    if array.dtype != template.dtype or array.shape != tuple(expected):
-        raise ValueError(
-            f"state.{name}: expected {template.dtype} of shape {tuple(expected)}, "
-            f"got {array.dtype} of shape {array.shape}"
-        )
-    if not np.isfinite(array).all():
-        raise ValueError(f"state.{name}: expected finite numbers")
-    return BoxStates(array.copy()) if is_states else array.copy()
-
-
-def _check_rows(table: TrackTable, next_id: int) -> None:
     ids = table.ids[table.is_known]
-    checks = {
-        "next_id: expected every id to be below it": next_id >= 1 and (ids < next_id).all(),
-        "ids: expected different ids of at least 0": (ids > 0).all() and len(set(ids)) == len(ids),
-        "hits: expected at least 1": (table.hits >= 1).all(),
-        "unseen_s: expected at least 0": (table.unseen_s >= 0).all(),
-        "states: expected variances of at least 0": (table.states.values[[2, 4]] >= 0).all(),
-    }
-    for words, is_right in checks.items():
-        if not is_right:
-            raise ValueError(f"state.{words}")
+    demand(
+        {
+            "ids: expected different ids of at least 0": len(np.unique(ids)) == len(ids)
+            and (ids > 0).all(),
+            "next_id: expected every id to be below it": (ids < next_id).all() and next_id > 0,
+            "hits: expected at least 1": (table.hits >= 1).all(),
+            "unseen_s: expected at least 0": (table.unseen_s >= 0).all(),
+            "states: expected variances of at least 0": (table.states.values[[2, 4]] >= 0).all(),
+        }
+    )

@@ -160,7 +160,7 @@ class DeepSort:
                 "mean": np.array([t.mean for t in tracks], dtype=float).reshape(-1, 8),
                 "covariance": np.array([t.covariance for t in tracks], float).reshape(-1, 8, 8),
                 "features": np.array([f for of in looks for f in of], dtype=np.float32).reshape(
-                    -1, self._feature_size or 0
+                    sum(map(len, looks)), self._feature_size or 0
                 ),
                 "features_each": np.array([len(of) for of in looks], dtype=np.int64),
             },

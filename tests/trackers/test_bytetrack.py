@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from trackers.association import iou_matrix
 from trackers.boxes import Detections, Mask, Tracks
@@ -28,11 +26,6 @@ def walk(people: People, n: int, *, start: float = 100.0, **how: float) -> list[
 
 def ids(tracks: Tracks) -> list[int]:
     return [int(i) for i in tracks.track_ids]
-
-
-def arrays_of(tracker: ByteTrack) -> list[Any]:
-    table = tracker._table
-    return [table.states.values, table.ids, table.hits, table.unseen_s]
 
 
 def test_a_walking_person_has_one_id_from_their_third_frame_on(people: People) -> None:
@@ -84,21 +77,6 @@ def test_a_gap_in_the_video_is_predicted_by_time_and_not_by_call(people: People)
     assert ids(mistaken) == []
 
 
-def test_a_gap_longer_than_the_buffer_ends_everybody(people: People) -> None:
-    tracker = ByteTrack(lost_s=1.5)
-    feed(tracker, *walk(people, 5))
-    (after,) = feed(tracker, people((140, 200)), interval_s=1.6)
-    assert (ids(after), after.ended) == ([], (1,))
-
-
-def test_the_frame_rate_does_not_decide_how_long_a_person_may_be_lost(people: People) -> None:
-    for fps in (5, 25, 60):
-        tracker = ByteTrack(lost_s=1.0)
-        feed(tracker, *[people((100, 200))] * 5, interval_s=1 / fps)
-        lost = feed(tracker, *[people()] * (2 * fps), interval_s=1 / fps)
-        assert [i for i, t in enumerate(lost, start=1) if t.ended] == [fps + 1]
-
-
 def test_crossing_people_keep_their_ids(people: People) -> None:
     tracker = ByteTrack()
     frames = [people((100 + 10 * i, 200), (500 - 10 * i, 230)) for i in range(40)]
@@ -148,109 +126,6 @@ def test_every_track_names_the_row_and_mask_of_its_detection(people: People) -> 
         assert tracks.confidence[i] == found.confidence[row]
         assert tracks.masks is not None
         assert tracks.masks[i] is masks[row]
-
-
-def test_finish_ends_those_seen_and_those_lost_and_ids_go_on(people: People) -> None:
-    tracker = ByteTrack(confirm_frames=1)
-    feed(tracker, people((100, 200), (400, 200)), people((100, 200)))
-    assert sorted(tracker.finish()) == [1, 2]
-    assert tracker.finish() == ()
-    assert ids(tracker.update(people((100, 200)), interval_s=0.1)) == [3]
-
-
-some_frames = st.lists(
-    st.lists(
-        st.tuples(st.integers(0, 6), st.integers(0, 2), st.integers(0, 10)), max_size=6, unique=True
-    ),
-    max_size=25,
-)
-
-
-def crowd(places: list[tuple[int, int, int]]) -> Detections:
-    """Return people on a coarse grid, so that they overlap, vanish and come back often."""
-    boxes = [[30 * x, 60 * y, 30 * x + 40, 60 * y + 100] for x, y, _ in places]
-    return Detections(
-        np.array(boxes, dtype=np.float32).reshape(-1, 4),
-        np.array([c / 10 for *_, c in places], dtype=np.float32),
-    )
-
-
-@settings(deadline=None)
-@given(some_frames, st.sampled_from([0.0, 0.1, 0.4]))
-def test_ids_are_unique_end_exactly_once_and_never_return(
-    frames: list[list[tuple[int, int, int]]], interval_s: float
-) -> None:
-    tracker = ByteTrack(lost_s=0.5, confirm_frames=2)
-    ended: list[int] = []
-    seen: set[int] = set()
-    for places in frames:
-        found = crowd(places)
-        tracks = tracker.update(found, interval_s=interval_s)
-        ended += tracks.ended
-        seen |= set(ids(tracks))
-        assert len(set(ids(tracks))) == len(tracks)
-        assert len(set(tracks.detection_indices.tolist())) == len(tracks)
-        assert not set(ids(tracks)) & set(ended)
-    ended += tracker.finish()
-    assert len(ended) == len(set(ended))
-    assert set(ended) == seen == set(range(1, len(seen) + 1))
-
-
-@settings(deadline=None)
-@given(some_frames, st.randoms(use_true_random=False))
-def test_the_order_of_detections_does_not_matter(
-    frames: list[list[tuple[int, int, int]]], random: Any
-) -> None:
-    straight, shuffled = ByteTrack(), ByteTrack()
-    for places in frames:
-        mixed = random.sample(places, len(places))
-        first = straight.update(crowd(places), interval_s=0.1)
-        second = shuffled.update(crowd(mixed), interval_s=0.1)
-        assert ids(first) == ids(second)
-        assert first.ended == second.ended
-        np.testing.assert_array_equal(first.xyxy, second.xyxy)
-
-
-def test_a_day_of_passers_by_does_not_grow_the_tracker(people: People) -> None:
-    tracker = ByteTrack(lost_s=1.0)
-    rng = np.random.default_rng(0)
-    places = rng.uniform(0, 600, (20_000, 4, 2)).round()
-    largest = 0
-    for i in range(20_000):
-        tracker.update(people(*places[i // 5].tolist()), interval_s=0.1)
-        largest = max(largest, sum(a.nbytes for a in arrays_of(tracker)))
-    assert tracker._next_id > 5_000  # or this test proved nothing
-    one_track = sum(a.nbytes for a in arrays_of(tracker)) / len(tracker._table)
-    assert largest <= 20 * one_track  # 4 people, three times replaced within a second
-
-
-@pytest.mark.parametrize("interval_s", [-0.1, float("nan"), float("inf")])
-def test_a_bad_interval_is_refused_and_changes_nothing(people: People, interval_s: float) -> None:
-    tracker, twin = ByteTrack(), ByteTrack()
-    for t in (tracker, twin):
-        feed(t, *walk(people, 5))
-    with pytest.raises(ValueError, match="interval_s: expected seconds"):
-        tracker.update(people((140, 200)), interval_s=interval_s)
-    assert_same(tracker, twin)
-
-
-@pytest.mark.parametrize(
-    "box", [[0, 0, np.nan, 9], [9, 0, 0, 9], [0, np.inf, 9, np.inf]], ids=["nan", "flipped", "inf"]
-)
-def test_bad_boxes_are_refused_and_change_nothing(people: People, box: list[float]) -> None:
-    tracker, twin = ByteTrack(), ByteTrack()
-    for t in (tracker, twin):
-        feed(t, *walk(people, 5))
-    spoilt = people((140, 200))
-    spoilt.xyxy[0] = box  # a stage that writes into somebody else's array
-    with pytest.raises(ValueError, match=r"Detections\.xyxy\[0\]"):
-        tracker.update(spoilt, interval_s=0.1)
-    assert_same(tracker, twin)
-
-
-def assert_same(tracker: ByteTrack, twin: ByteTrack) -> None:
-    for mine, theirs in zip(arrays_of(tracker), arrays_of(twin), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ configuration is wrong; 130 interrupted by Ctrl-C.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 from typing import Annotated
@@ -46,31 +47,46 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(process)
-app.command()(demo)
-app.command()(run)
-app.command()(perceive)
-app.command()(identify)
-app.command()(top)
-app.command()(embed)
-app.command()(train)
-app.command("eval")(evaluate)
-app.command()(calibrate)
-app.command("track-eval")(track_eval)
-app.command()(tune)
-app.command()(results)
-app.command()(export)
-app.command()(export_weights)
-app.command()(export_authors)
-app.command()(doctor)
-app.command()(keys)
-app.command()(purge)
-app.add_typer(audit, name="audit")
-app.add_typer(bench, name="bench")
-app.add_typer(data, name="data")
-app.add_typer(gallery, name="gallery")
-app.add_typer(privacy, name="privacy")
-app.add_typer(synth, name="synth")
+VIDEO, LIVE, PEOPLE = "Recorded video", "Live cameras", "People, and what is kept of them"
+MEASURE, NETWORKS, MACHINE = "Train and measure", "Networks and data", "This machine"
+app.command(rich_help_panel=VIDEO)(process)
+app.command(rich_help_panel=VIDEO)(demo)
+app.command(rich_help_panel=LIVE)(run)
+app.command(rich_help_panel=LIVE)(top)
+app.command(rich_help_panel=LIVE)(perceive)
+app.command(rich_help_panel=LIVE)(identify)
+app.command(rich_help_panel=LIVE)(keys)
+app.command(rich_help_panel=PEOPLE)(purge)
+app.command(rich_help_panel=MEASURE)(calibrate)
+app.command(rich_help_panel=MEASURE)(train)
+app.command("eval", rich_help_panel=MEASURE)(evaluate)
+app.command(rich_help_panel=MEASURE)(results)
+app.command("track-eval", rich_help_panel=MEASURE)(track_eval)
+app.command(rich_help_panel=MEASURE)(tune)
+app.command(rich_help_panel=NETWORKS)(embed)
+app.command(rich_help_panel=NETWORKS)(export)
+app.command(rich_help_panel=NETWORKS)(export_weights)
+app.command(rich_help_panel=NETWORKS)(export_authors)
+app.command(rich_help_panel=MACHINE)(doctor)
+app.add_typer(gallery, name="gallery", rich_help_panel=PEOPLE)
+app.add_typer(privacy, name="privacy", rich_help_panel=PEOPLE)
+app.add_typer(audit, name="audit", rich_help_panel=PEOPLE)
+app.add_typer(data, name="data", rich_help_panel=NETWORKS)
+app.add_typer(synth, name="synth", rich_help_panel=NETWORKS)
+app.add_typer(bench, name="bench", rich_help_panel=MACHINE)
+
+
+def _join_lines(of: typer.Typer) -> None:
+    """Let paragraphs of help flow: typer breaks them where the source does, and again at 80."""
+    for command in of.registered_commands:
+        text = inspect.getdoc(command.callback) or ""
+        command.help = "\n\n".join(part.replace("\n", " ") for part in text.split("\n\n"))
+    for group in of.registered_groups:
+        if group.typer_instance:
+            _join_lines(group.typer_instance)
+
+
+_join_lines(app)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -86,7 +102,10 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Log what happens, and show tracebacks.")

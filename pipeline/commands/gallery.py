@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Who is known, and what is kept of them: enrol, list, show, search, rename, merge, split, "
-    "forget, export, import, re-embed. Every enrolment wants a basis in law; every action is noted "
-    "in the audit log (`trackletgait audit show GALLERY`).",
+    help="Who is known: enrol, list, show, search, rename, merge, split, forget.\n\n"
+    "Every enrolment wants a basis in law; every action is noted in the audit log (`trackletgait "
+    "audit show GALLERY`).",
 )
 
 EXIT_FAILED = 1

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from gait.closing import Closing
 from pipeline.errors import GalleryError
@@ -181,12 +181,14 @@ class StoredGallery(Closing):
         Raises:
             GalleryError: The file cannot be read or holds a damaged embedding or silhouettes.
         """
-        query = select(ExemplarRow).order_by(ExemplarRow.id)
+        query = select(ExemplarRow, ExemplarRow.silhouettes.is_not(None)).order_by(ExemplarRow.id)
         if identity is not None:
             query = query.where(ExemplarRow.identity_id == identity.id)
+        if not whole:
+            query = query.options(defer(ExemplarRow.embedding), defer(ExemplarRow.silhouettes))
         with self._database.reading() as session:
-            for row in session.scalars(query.execution_options(yield_per=64)):
-                yield self._kept(row, whole)
+            for row, has_silhouettes in session.execute(query.execution_options(yield_per=64)):
+                yield self._kept(row, whole, has_silhouettes)
                 session.expunge(row)
 
     def scrub(self) -> None:
@@ -246,7 +248,7 @@ class StoredGallery(Closing):
             embedding = self._blobs.unpack_embedding(row[0], row[5])
             yield StoredExemplar(row[0], Identity(*row[1:4]), row[4], embedding, row[6])
 
-    def _kept(self, row: ExemplarRow, whole: bool) -> Kept:
+    def _kept(self, row: ExemplarRow, whole: bool, has_silhouettes: bool) -> Kept:
         packed = row.silhouettes if whole else None
         return Kept(
             id=row.id,
@@ -261,7 +263,7 @@ class StoredGallery(Closing):
             view=row.view,
             embedding=self._blobs.unpack_embedding(row.id, row.embedding) if whole else None,
             silhouettes=None if packed is None else self._blobs.unpack_silhouettes(row.id, packed),
-            has_silhouettes=row.silhouettes is not None,
+            has_silhouettes=has_silhouettes,
         )
 
     def _open(self) -> None:

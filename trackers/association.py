@@ -81,7 +81,11 @@ def overlapping(first: Floats, second: Floats) -> Pairs:
         np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])
     )
     union = _areas(first)[rows] + _areas(second)[columns] - shared
-    return Pairs(rows, columns, shared / union)
+    pairs = Pairs(
+        rows, columns, np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    )
+    is_pair = shared > 0  # a box without width or height may lie in another and share nothing
+    return pairs if is_pair.all() else Pairs(*(part[is_pair] for part in pairs))
 
 
 def assign(similarity: Floats, above: float) -> tuple[Ints, Ints]:

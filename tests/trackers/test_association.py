@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from trackers.association import assign, expand, iou_matrix
+from trackers.association import (
+    UNMATCHED,
+    Matching,
+    Pairs,
+    assign,
+    expand,
+    iou_matrix,
+    overlapping,
+)
 
 Floats = NDArray[np.float64]
 
@@ -42,6 +50,20 @@ def test_overlap_equals_the_naive_loop(first: Floats, second: Floats) -> None:
     expected = np.array([[naive_iou(a, b) for b in second] for a in first])
     expected = expected.reshape(len(first), len(second))
     np.testing.assert_allclose(iou_matrix(first, second), expected, atol=1e-12)
+
+
+@given(some_boxes, some_boxes)
+def test_the_pairs_that_overlap_are_those_of_the_naive_loop(first: Floats, second: Floats) -> None:
+    first, second = corners_to_boxes(first), corners_to_boxes(second)
+    expected = {
+        (i, j): naive_iou(a, b)
+        for i, a in enumerate(first)
+        for j, b in enumerate(second)
+        if naive_iou(a, b) > 0
+    }
+    pairs = overlapping(first, second)
+    found = zip(pairs.rows.tolist(), pairs.columns.tolist(), strict=True)
+    assert dict(zip(found, pairs.overlap.tolist(), strict=True)) == pytest.approx(expected)
 
 
 def best_gain(similarity: Floats, above: float) -> float:
@@ -88,3 +110,30 @@ def test_boxes_are_widened_by_their_own_size() -> None:
     wide = np.array([[8.0, 16.0, 22.0, 44.0], [-0.4, -0.4, 2.4, 2.4]])
     np.testing.assert_allclose(expand(boxes, 0.2), wide)
     np.testing.assert_allclose(expand(boxes, np.array([0.2, 0.0]))[1], boxes[1])
+
+
+def test_a_crowd_is_assigned_as_the_solver_alone_would() -> None:
+    from scipy.optimize import linear_sum_assignment
+
+    rng = np.random.default_rng(0)
+    for people in (3, 30, 100):
+        left = rng.uniform(0, 40 * people**0.5, (people, 2))
+        boxes = np.concatenate([left, left + np.array([40, 100])], axis=1)
+        gain = np.maximum(iou_matrix(boxes, boxes + rng.normal(0, 8, boxes.shape)) - 0.1, 0)
+        rows, columns = assign(gain + 0.1, above=0.1)
+        expected = gain[linear_sum_assignment(gain, maximize=True)].sum()
+        assert gain[rows, columns].sum() == pytest.approx(expected)
+
+
+def test_who_is_matched_in_one_stage_is_left_alone_by_the_next() -> None:
+    matching = Matching(3, 3)
+    pairs = Pairs(np.array([0, 1, 1, 2]), np.array([0, 0, 1, 2]), np.array([0.6, 0.9, 0.5, 0.3]))
+    everybody = np.ones(3, dtype=np.bool_)
+    only_first = np.array([True, False, False])
+    matching.stage(pairs, pairs.overlap, 0.4, everybody, only_first)
+    assert matching.detection_of.tolist() == [UNMATCHED, 0, UNMATCHED]
+    matching.stage(pairs, pairs.overlap, 0.4, everybody, everybody)
+    assert matching.detection_of.tolist() == [UNMATCHED, 0, UNMATCHED]
+    matching.stage(pairs, pairs.overlap, 0.2, everybody, everybody)
+    assert matching.detection_of.tolist() == [UNMATCHED, 0, 2]
+    assert matching.is_taken.tolist() == [True, False, True]

@@ -167,19 +167,19 @@ def forget(
             key,
         )
     if not removal.removed:
-        say(f"Nothing about {who} was found in {', '.join(where)}.")
+        say(f"Nothing about {who} was found in {', '.join(each.name for each in places)}.")
     if shown and not everybody:
         say("On these they are among others. With --everybody-on-video they go, too:")
         say("\n".join(f"  {path}" for path in shown))
 
 
 def _showing_others(places: Sequence[Place], labels: frozenset[str]) -> Iterator[Path]:
-    from pipeline.privacy.places import FolderPlace
+    from pipeline.privacy.folders import DataFolder
 
     for each in places:
-        if isinstance(each, FolderPlace):
+        if isinstance(each, DataFolder):
             with suppress(PipelineError):  # the removal says what cannot be read
-                yield from each.folder.showing_everybody(labels)
+                yield from each.showing_everybody(labels)
 
 
 def _labels(who: str, places: Sequence[Place], log: AuditLog) -> tuple[frozenset[str], str]:
@@ -212,12 +212,13 @@ def _known(who: str, places: Sequence[Place]) -> Iterator[tuple[GalleryStore, Id
 def _sources(who: str, places: Sequence[Place], log: AuditLog, where: Sequence[str]) -> Sources:
     from pipeline.privacy.access import Sources
     from pipeline.privacy.audit import AuditLog, audit_path
+    from pipeline.privacy.folders import DataFolder
     from pipeline.privacy.galleries import write_person
-    from pipeline.privacy.places import FolderPlace, LinesPlace, RowsPlace
+    from pipeline.privacy.places import LinesPlace, RowsPlace
 
     beside = {audit_path(Path(name)) for name in where if "://" not in name} - {log.path}
     return Sources(
-        folders=[each.folder for each in places if isinstance(each, FolderPlace)],
+        folders=[each for each in places if isinstance(each, DataFolder)],
         lines=[each.path for each in places if isinstance(each, LinesPlace)],
         databases=[each.path for each in places if isinstance(each, RowsPlace)],
         logs=[log, *(AuditLog(path) for path in sorted(beside) if path.is_file())],

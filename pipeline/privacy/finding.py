@@ -16,7 +16,7 @@ from pipeline.privacy.folders import DataFolder
 from pipeline.privacy.galleries import GalleryPlace
 from pipeline.privacy.job import PurgeJob
 from pipeline.privacy.keys import KeyConfig
-from pipeline.privacy.places import FolderPlace, LinesPlace, Place, RowsPlace
+from pipeline.privacy.places import LinesPlace, Place, RowsPlace
 from pipeline.privacy.retention import Remover
 from pipeline.sinks.live_config import JsonlSinkConfig, SqliteSinkConfig
 from pipeline.sinks.sqlite_sink import APPLICATION_ID
@@ -39,7 +39,7 @@ def place(name: str, stack: ExitStack, key: KeyConfig | None = None) -> Place:
         if not path.exists():
             raise ConfigError(f"{name}: expected a folder, a gallery or a file of events: no such")
         if path.is_dir():
-            return FolderPlace(DataFolder.at(path))
+            return DataFolder.at(path)
         if path.suffix == ".jsonl":
             return LinesPlace(path)
         if _is_of_sink(path):
@@ -102,7 +102,7 @@ def log_beside(names: Sequence[str], audit: Path | None) -> AuditLog:
 
 def _written_places(config: LiveConfig, out: Path) -> Iterator[Place]:
     if out.is_dir():
-        yield FolderPlace(DataFolder.at(out))
+        yield DataFolder.at(out)
     for sink in config.sinks:
         if isinstance(sink, JsonlSinkConfig):
             yield LinesPlace(Path(sink.path))

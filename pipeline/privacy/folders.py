@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import PrivacyError
-from pipeline.privacy.lines import Line, read_lines, remove_lines, rotated
+from pipeline.privacy.limits import Limits
+from pipeline.privacy.lines import Line, read_lines, rotated
+from pipeline.privacy.places import LinesPlace, is_old
 from pipeline.privacy.receipt import DataKind, Removed, Tally
 from pipeline.recording.clip import ClipRecord
 from pipeline.sinks.folder import MARKER, ResultsFolder, StreamFolder
@@ -30,7 +32,7 @@ _FILES: dict[str, tuple[DataKind, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class DataFolder:
-    """A folder of ours.
+    """A folder of ours, a `Place`.
 
     Attributes:
         path: The folder.
@@ -53,16 +55,14 @@ class DataFolder:
         return cls(path)
 
     @property
+    def name(self) -> str:
+        """The folder."""
+        return str(self.path)
+
+    @property
     def sightings(self) -> Path:
         """The file of sightings; full ones are beside it."""
         return ResultsFolder(self.path).sightings
-
-    def files(self) -> Iterator[tuple[Path, tuple[DataKind, ...]]]:
-        """Yield each file about people that is kept or removed as a whole, and what it holds."""
-        for pattern, kinds in _FILES.items():
-            for path in sorted(self.path.glob(pattern)):
-                if path.is_file() and not path.is_symlink():
-                    yield path, kinds
 
     def sightings_of(self, labels: frozenset[str]) -> Iterator[Line]:
         """Yield the lines that name one of `labels`.
@@ -110,6 +110,21 @@ class DataFolder:
         ]
         return [path for path in files if path.is_file()]
 
+    def purge(self, limits: Limits, *, is_dry_run: bool) -> Iterator[Removed]:
+        """Remove old files, and old lines of sightings."""
+        since_s: dict[DataKind, float | None] = {
+            "video": limits.video_s,
+            "silhouettes": limits.silhouettes_s,
+            "embeddings": limits.embeddings_s,
+            "sightings": limits.sightings_s,
+        }
+        going: dict[DataKind, list[Path]] = {kind: [] for kind in since_s}
+        for path, kinds in self._files():
+            if old := [kind for kind in kinds if is_old(path, since_s[kind])]:
+                going[old[0]].append(path)
+        yield from self._remove(going, is_dry_run)
+        yield from LinesPlace(self.sightings).purge(limits, is_dry_run=is_dry_run)
+
     def forget(
         self, labels: frozenset[str], *, with_everybody: bool = False, is_dry_run: bool = False
     ) -> Iterator[Removed]:
@@ -133,24 +148,31 @@ class DataFolder:
         }
         if with_everybody:
             groups["video"] += self.showing_everybody(labels)
-        for kind, paths in groups.items():
-            if removed := remove_files(kind, self.path, paths, is_dry_run=is_dry_run):
-                yield removed
+        yield from self._remove(groups, is_dry_run)
         # At last: they tell where else to look, should this be killed half way.
-        for path in rotated(self.sightings):
-            if lines := remove_lines(path, lambda line: line.is_of(labels), is_dry_run=is_dry_run):
-                yield lines
+        lines = LinesPlace(self.sightings)
+        yield from lines.forget(labels, with_everybody=with_everybody, is_dry_run=is_dry_run)
+
+    def _files(self) -> Iterator[tuple[Path, tuple[DataKind, ...]]]:
+        """Yield each file about people that is kept or removed as a whole, and what it holds."""
+        for pattern, kinds in _FILES.items():
+            for path in sorted(self.path.glob(pattern)):
+                if path.is_file() and not path.is_symlink():
+                    yield path, kinds
+
+    def _remove(
+        self, groups: Mapping[DataKind, Iterable[Path]], is_dry_run: bool
+    ) -> Iterator[Removed]:
+        for kind, paths in groups.items():
+            if removed := _remove_files(kind, self.name, paths, is_dry_run):
+                yield removed
 
 
-def remove_files(
-    kind: DataKind, where: Path, paths: Iterable[Path], *, is_dry_run: bool = False
+def _remove_files(
+    kind: DataKind, where: str, paths: Iterable[Path], is_dry_run: bool
 ) -> Removed | None:
-    """Remove files; return what went, None when there were none.
-
-    Raises:
-        PrivacyError: A file cannot be removed; those before are.
-    """
-    tally = Tally(kind, str(where))
+    """Remove files; return what went, None when there were none."""
+    tally = Tally(kind, where)
     for path in paths:
         try:
             written_s = path.stat().st_mtime

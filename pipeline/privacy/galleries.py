@@ -16,7 +16,7 @@ from pipeline.gallery.exemplar import Identity
 from pipeline.gallery.records import Kept, Person, UnknownPerson
 from pipeline.gallery.store import GalleryStore
 from pipeline.privacy.limits import Limits
-from pipeline.privacy.receipt import DataKind, Removed, digest_of, spanning
+from pipeline.privacy.receipt import DataKind, Removed, Tally
 
 _README = """\
 person.json        who it is, on what basis and until when, and each walk that is kept: where and
@@ -57,10 +57,9 @@ class GalleryPlace:
                         self.store.forget(person.identity, scrubbing=False)
                     yield from _removed_person(self.name, person, theirs)
                     continue
-                if old:
-                    if not is_dry_run:
-                        self.store.thin(person.identity, [kept.id for kept in old])
-                    yield from _removed_exemplars(self.name, old)
+                if old and not is_dry_run:
+                    self.store.thin(person.identity, [kept.id for kept in old])
+                yield from _removed_exemplars(self.name, old)
             except UnknownPerson:  # somebody else removed them
                 continue
             staying += [kept for kept in theirs if kept not in old]
@@ -90,10 +89,9 @@ class GalleryPlace:
         if since_s is None:
             return
         old = [kept for kept in staying if kept.has_silhouettes and kept.created_s < since_s]
-        if old:
-            if not is_dry_run:
-                self.store.drop_silhouettes(before_s=since_s)
-            yield _removed_data(self.name, "silhouettes", old)
+        if old and not is_dry_run:
+            self.store.drop_silhouettes(before_s=since_s)
+        yield from _removed_data(self.name, "silhouettes", old)
 
 
 def write_person(store: GalleryStore, identity: Identity, folder: Path) -> None:
@@ -120,32 +118,25 @@ def write_person(store: GalleryStore, identity: Identity, folder: Path) -> None:
 
 
 def _removed_person(where: str, person: Person, exemplars: Sequence[Kept]) -> Iterator[Removed]:
-    yield Removed(
-        kind="enrolments" if person.enrolment else "pseudonyms",
-        where=where,
-        count=1,
-        digest=digest_of([f"{person.identity.id} {person.identity.pseudonym}".encode()]),
-        **spanning([person.created_s]),
-    )
+    tally = Tally("enrolments" if person.enrolment else "pseudonyms", where)
+    tally.add(f"{person.identity.id} {person.identity.pseudonym}".encode(), person.created_s)
+    if removed := tally.removed:
+        yield removed
     yield from _removed_exemplars(where, exemplars)
 
 
 def _removed_exemplars(where: str, exemplars: Sequence[Kept]) -> Iterator[Removed]:
-    if exemplars:
-        yield _removed_data(where, "embeddings", exemplars)
-    if pictured := [kept for kept in exemplars if kept.has_silhouettes]:
-        yield _removed_data(where, "silhouettes", pictured)
+    yield from _removed_data(where, "embeddings", exemplars)
+    pictured = [kept for kept in exemplars if kept.has_silhouettes]
+    yield from _removed_data(where, "silhouettes", pictured)
 
 
-def _removed_data(where: str, kind: DataKind, exemplars: Sequence[Kept]) -> Removed:
-    keys = (f"{kept.id} {kept.tracklet_uid} {kept.created_s}".encode() for kept in exemplars)
-    return Removed(
-        kind=kind,
-        where=where,
-        count=len(exemplars),
-        digest=digest_of(keys),
-        **spanning(kept.created_s for kept in exemplars),
-    )
+def _removed_data(where: str, kind: DataKind, exemplars: Sequence[Kept]) -> Iterator[Removed]:
+    tally = Tally(kind, where)
+    for kept in exemplars:
+        tally.add(f"{kept.id} {kept.tracklet_uid} {kept.created_s}".encode(), kept.created_s)
+    if removed := tally.removed:
+        yield removed
 
 
 def _is_over(person: Person, exemplars: Sequence[Kept], limits: Limits) -> bool:

@@ -13,7 +13,7 @@ from pipeline.privacy.retention import Remover
 logger = logging.getLogger(__name__)
 
 _EVERY_S = 3600.0
-_CLOSING_S = 1.0
+_CLOSING_S = 0.3  # of the 5 s in which a run ends
 
 
 class PurgeJob(Closing):
@@ -53,8 +53,10 @@ class PurgeJob(Closing):
                 if removal.removed:
                     count = sum(each.count for each in removal.removed)
                     logger.info("purge: removed %d rows, lines and files that were too old", count)
-            except (PipelineError, OSError, ValueError) as error:
-                # ValueError: the gallery was closed under it, as happens at the end.
+            except Exception as error:
+                # At the end the gallery is closed under it. Before that nothing may end it for
+                # months, not even a bug.
                 if not self._ended.is_set():
-                    logger.warning("purge: %s", error)
+                    is_known = isinstance(error, PipelineError)
+                    logger.warning("purge: %s", error, exc_info=not is_known)
             self._ended.wait(self._every_s)

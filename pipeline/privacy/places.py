@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.privacy.folders import DataFolder, remove_files
 from pipeline.privacy.limits import Limits
 from pipeline.privacy.lines import Line, remove_lines, rotated
-from pipeline.privacy.receipt import DataKind, Removed
+from pipeline.privacy.receipt import Removed
 from pipeline.privacy.rows import remove_rows
 
 _SLACK_S = 86400.0
@@ -44,42 +43,6 @@ class Place(Protocol):
         Raises:
             PipelineError: It cannot be read or written; what was yielded is gone.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class FolderPlace:
-    """A folder of results, of recorded files or of a live run."""
-
-    folder: DataFolder
-
-    @property
-    def name(self) -> str:
-        """The folder."""
-        return str(self.folder.path)
-
-    def purge(self, limits: Limits, *, is_dry_run: bool) -> Iterator[Removed]:
-        """Remove old files, and old lines of sightings."""
-        since_s: dict[DataKind, float | None] = {
-            "video": limits.video_s,
-            "silhouettes": limits.silhouettes_s,
-            "embeddings": limits.embeddings_s,
-            "sightings": limits.sightings_s,
-        }
-        going: dict[DataKind, list[Path]] = {kind: [] for kind in since_s}
-        for path, kinds in self.folder.files():
-            old = [kind for kind in kinds if _is_before(path, since_s[kind])]
-            if old:
-                going[old[0]].append(path)
-        for kind, paths in going.items():
-            if removed := remove_files(kind, self.folder.path, paths, is_dry_run=is_dry_run):
-                yield removed
-        yield from LinesPlace(self.folder.sightings).purge(limits, is_dry_run=is_dry_run)
-
-    def forget(
-        self, labels: frozenset[str], *, with_everybody: bool, is_dry_run: bool
-    ) -> Iterator[Removed]:
-        """Remove their sightings, tracklets and clips, and the pages that name them."""
-        yield from self.folder.forget(labels, with_everybody=with_everybody, is_dry_run=is_dry_run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +102,17 @@ class RowsPlace:
             yield removed
 
 
-def _is_before(path: Path, since_s: float | None) -> bool:
-    return since_s is not None and path.stat().st_mtime < since_s
+def is_old(path: Path, since_s: float | None) -> bool:
+    """Return whether a file was last written before a moment; not if it is gone by now."""
+    try:
+        return since_s is not None and path.stat().st_mtime < since_s
+    except FileNotFoundError:
+        return False
 
 
 def _written_before(since_s: float, path: Path) -> Callable[[Line], bool]:
     """Return whether a line is old: what does not say when it was written, with its file."""
-    is_old_file = _is_before(path, since_s)
+    is_old_file = is_old(path, since_s)
     return lambda line: is_old_file if line.at_unix_s is None else line.at_unix_s < since_s
 
 

@@ -182,7 +182,7 @@ class Tally:
             where=self._where,
             count=self._count,
             digest=self._digest.hexdigest(),
-            **spanning(self._moments),
+            **_spanning(self._moments),
         )
 
 
@@ -201,7 +201,7 @@ def _together(group: Sequence[Removed]) -> Removed:
         where=group[0].where,
         count=sum(each.count for each in group),
         digest=digest_of(bytes.fromhex(each.digest) for each in group),
-        **spanning(moments),
+        **_spanning(moments),
     )
 
 
@@ -240,7 +240,7 @@ def verify_receipt(
         _compare(receipt, log)
 
 
-def spanning(moments: Iterable[float | None]) -> dict[str, float | None]:
+def _spanning(moments: Iterable[float | None]) -> dict[str, float | None]:
     """Return the fields of `Removed` that say how old what went was."""
     known = [moment for moment in moments if moment is not None]
     return {

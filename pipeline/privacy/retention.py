@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipeline.errors import PipelineError, PrivacyError
 from pipeline.privacy.audit import AuditLog
 from pipeline.privacy.audit_entry import AuditEntry, Detail
-from pipeline.privacy.limits import RetentionConfig as RetentionConfig
+from pipeline.privacy.limits import RetentionConfig
 from pipeline.privacy.places import Place
 from pipeline.privacy.receipt import Removed, merged, removal_details
 
@@ -137,24 +137,6 @@ class Remover:
             try:
                 for each in going(place, is_dry_run):
                     removed.append(each)  # one by one: what went before it failed has gone
-            except PipelineError as error:
+            except (PipelineError, OSError) as error:
                 problems.append(f"{place.name}: {error}"[:1000])
         return merged(removed), problems
-
-
-def purge(
-    places: Sequence[Place],
-    config: RetentionConfig,
-    *,
-    log: AuditLog,
-    who: str,
-    is_dry_run: bool = False,
-    clock: Callable[[], float] = time.time,
-) -> Removal:
-    """Remove what is older than it may be, and record it; see `Remover`.
-
-    Raises:
-        PartlyRemoved: A place cannot be read or written; the others are purged.
-        PrivacyError: The log cannot be written.
-    """
-    return Remover(places, log, who, is_dry_run, clock).purge(config)

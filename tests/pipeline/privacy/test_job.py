@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from pipeline.gallery.store import GalleryStore
 from pipeline.live_config import LiveConfig
 from pipeline.privacy.audit import AuditLog
@@ -47,6 +49,20 @@ def test_trouble_is_no_end_of_it(tmp_path: Path) -> None:
         path.unlink()
         with JsonlSink(path) as sink:
             sink.write([event(9999)])
+        wait_until(lambda: not list(read_lines(path)))
+
+
+def test_a_bug_is_told_and_no_end_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "events.jsonl"
+    with JsonlSink(path) as sink:
+        sink.write([event(9999)])
+    remover = Remover([LinesPlace(path)], AuditLog(tmp_path / "audit.jsonl"), "live run")
+    monkeypatch.setattr(LinesPlace, "purge", lambda self, limits, is_dry_run: [][0])
+    with PurgeJob(remover, RetentionConfig(sightings_days=1.0), every_s=0.05):
+        wait_until(lambda: "IndexError" in caplog.text)
+        monkeypatch.undo()
         wait_until(lambda: not list(read_lines(path)))
 
 

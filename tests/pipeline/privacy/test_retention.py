@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,9 @@ from pipeline.gallery.store import GalleryStore
 from pipeline.privacy.audit import AuditLog
 from pipeline.privacy.folders import DataFolder
 from pipeline.privacy.galleries import GalleryPlace
-from pipeline.privacy.places import FolderPlace, LinesPlace, Place, RowsPlace
-from pipeline.privacy.retention import PartlyRemoved, Removal, Remover, RetentionConfig, purge
+from pipeline.privacy.limits import RetentionConfig
+from pipeline.privacy.places import LinesPlace, Place, RowsPlace, is_old
+from pipeline.privacy.retention import PartlyRemoved, Removal, Remover
 from pipeline.sinks.sightings import read_sightings
 from pipeline.sinks.sqlite_sink import SqliteSink
 from tests.pipeline.privacy.conftest import DAY_S, NOW_S, event, kill_while, make_exemplar, make_old
@@ -29,19 +30,23 @@ def log(tmp_path: Path) -> AuditLog:
     return AuditLog(tmp_path / "audit.jsonl")
 
 
+def purge(places: Sequence[Place], config: RetentionConfig, log: AuditLog) -> Removal:
+    return Remover(places, log, "anna", clock=lambda: NOW_S).purge(config)
+
+
 def purged(log: AuditLog, place: Place, **days: float) -> Removal:
     config = RetentionConfig.model_validate({"pseudonyms_days": None, **days})
-    return purge([place], config, log=log, who="anna", clock=lambda: NOW_S)
+    return purge([place], config, log)
 
 
 def names(folder: Path) -> set[str]:
     return {str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file()}
 
 
-def aged(folder: Path, days: float) -> FolderPlace:
+def aged(folder: Path, days: float) -> DataFolder:
     for name in names(folder):
         make_old(folder / name, days)
-    return FolderPlace(DataFolder.at(folder))
+    return DataFolder.at(folder)
 
 
 def test_without_limits_nothing_goes_and_nothing_is_recorded(
@@ -87,7 +92,7 @@ def test_each_kind_of_data_has_its_own_limit(
     before = names(results)
     purged(log, aged(results, 7.1), **{kind: 7.2})
     assert names(results) == before
-    purged(log, FolderPlace(DataFolder.at(results)), **{kind: 7.0})
+    purged(log, DataFolder.at(results), **{kind: 7.0})
     assert names(results) == before - going
     sightings = read_sightings(results / "sightings.jsonl")
     assert len(sightings) == (0 if kind == "sightings_days" else 2)
@@ -101,7 +106,7 @@ def test_a_live_folder_loses_old_lines_and_old_clips_and_keeps_the_others(
         make_old(clip, 1.0)
     for clip in clips[:2]:
         make_old(clip, 9.0)
-    place = FolderPlace(DataFolder.at(live))
+    place = DataFolder.at(live)
     removal = purged(log, place, video_days=7.0, sightings_days=5.5)
     assert sorted((live / "clips" / "gate").iterdir()) == clips[2:]
     assert {each.kind: each.count for each in removal.removed} == {"video": 2, "sightings": 5}
@@ -121,7 +126,7 @@ def test_a_gallery_loses_who_has_expired_and_pseudonyms_not_seen_for_a_day(
     log: AuditLog, gallery: GalleryStore
 ) -> None:
     config = RetentionConfig()
-    removal = purge([GalleryPlace(gallery)], config, log=log, who="anna", clock=lambda: NOW_S)
+    removal = purge([GalleryPlace(gallery)], config, log)
     people = [person.identity.label for person in gallery.people()]
     assert people == ["Anna", "person-004"]
     counts = {each.kind: each.count for each in removal.removed}
@@ -174,7 +179,7 @@ def test_who_was_seen_again_is_not_forgotten(
 def test_a_dry_run_tells_the_same_counts_changes_nothing_and_is_not_recorded(
     log: AuditLog, live: Path, gallery: GalleryStore, results: Path
 ) -> None:
-    places = [aged(results, 9.0), FolderPlace(DataFolder.at(live)), GalleryPlace(gallery)]
+    places = [aged(results, 9.0), DataFolder.at(live), GalleryPlace(gallery)]
     config = RetentionConfig(
         video_days=1.0, silhouettes_days=1.0, embeddings_days=1.0, sightings_days=1.0
     )
@@ -183,14 +188,14 @@ def test_a_dry_run_tells_the_same_counts_changes_nothing_and_is_not_recorded(
     told = remover.purge(config).removed
     assert ([*names(live), *names(results)], len(gallery.people())) == before
     assert not log.path.exists()
-    done = purge(places, config, log=log, who="anna", clock=lambda: NOW_S).removed
+    done = purge(places, config, log).removed
     assert [(each.kind, each.where, each.count) for each in told] == [
         (each.kind, each.where, each.count) for each in done
     ]
 
 
 def test_the_log_says_what_was_to_go_and_what_went(log: AuditLog, live: Path) -> None:
-    removal = purged(log, FolderPlace(DataFolder.at(live)), sightings_days=5.5)
+    removal = purged(log, DataFolder.at(live), sightings_days=5.5)
     begun, entry = log.entries()
     assert removal.entry == entry
     assert (begun.action, entry.action, entry.subject) == ("purge-begun", "purge", "expired data")
@@ -202,13 +207,17 @@ def test_a_place_that_fails_is_named_and_keeps_no_other_from_being_purged(
 ) -> None:
     broken = tmp_path / "broken.sqlite"
     broken.write_bytes(b"dear diary" * 100)
-    places = [RowsPlace(broken), FolderPlace(DataFolder.at(live))]
+    places = [RowsPlace(broken), DataFolder.at(live)]
     config = RetentionConfig(sightings_days=5.5)
     with pytest.raises(PartlyRemoved, match=r"broken\.sqlite") as caught:
-        purge(places, config, log=log, who="anna", clock=lambda: NOW_S)
+        purge(places, config, log)
     assert [each.count for each in caught.value.removal.removed] == [5]
     entry = list(log.entries())[-1]
     assert "broken.sqlite" in str(entry.details["problems"])
+
+
+def test_a_file_that_goes_while_a_folder_is_looked_through_is_no_mistake(tmp_path: Path) -> None:
+    assert not is_old(tmp_path / "clip that the recording has just removed.mp4", since_s=NOW_S)
 
 
 def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
@@ -233,7 +242,7 @@ def test_forgetting_somebody_takes_what_is_theirs_and_leaves_the_others(
     log: AuditLog, results: Path, live: Path, gallery: GalleryStore
 ) -> None:
     folders = [DataFolder.at(results), DataFolder.at(live)]
-    places = [*map(FolderPlace, folders), GalleryPlace(gallery)]
+    places = [*folders, GalleryPlace(gallery)]
     labels = frozenset({"Anna", "person-001"})
     shown = folders[0].showing_everybody(labels)
     removal = Remover(places, log, "bert").forget(labels, subject="person-001")
@@ -256,7 +265,7 @@ def test_forgetting_somebody_takes_what_is_theirs_and_leaves_the_others(
 
 
 def test_on_request_videos_that_show_others_too_go_with_them(log: AuditLog, results: Path) -> None:
-    remover = Remover([FolderPlace(DataFolder.at(results))], log, "bert")
+    remover = Remover([DataFolder.at(results)], log, "bert")
     remover.forget(frozenset({"person-001"}), subject="person-001", with_everybody=True)
     assert not {name for name in names(results) if name.startswith("streams/door")}
     assert "streams/yard/annotated.mp4" in names(results)
@@ -276,7 +285,7 @@ def test_kill_9_while_purging_leaves_nothing_broken_and_the_next_purge_ends_it(
     def purge_all() -> None:
         with open_gallery() as store:
             places = [folder, GalleryPlace(store)]
-            purge(places, config, log=log, who="anna", clock=lambda: NOW_S)
+            purge(places, config, log)
 
     rng = random.Random(1)
     for _ in range(8):
@@ -302,7 +311,7 @@ def test_limits_are_counted_back_from_now() -> None:
 def test_reading_sightings_passes_over_those_that_went_in_silence(
     log: AuditLog, results: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    remover = Remover([FolderPlace(DataFolder.at(results))], log, "bert")
+    remover = Remover([DataFolder.at(results)], log, "bert")
     remover.forget(frozenset({"person-001"}), subject="person-001")
     assert len(read_sightings(results / "sightings.jsonl")) == 1
     assert not caplog.records

@@ -193,6 +193,7 @@ class Calibration(StrictModel):
         runner_up: float | None = None,
         quality: float | None = None,
         num_people: int = 1,
+        more_odds: float = 0.0,
     ) -> float:
         """Return how probable it is that the nearest person is the one.
 
@@ -203,8 +204,9 @@ class Calibration(StrictModel):
             runner_up: To the next one; None when there is nobody else.
             quality: The lower of those of probe and exemplar, in 0..1; None where nobody knows.
             num_people: Among how many the search was.
+            more_odds: Log odds of what else is known, such as place and time.
         """
-        odds = self.probabilities.log_odds(
+        odds = more_odds + self.probabilities.log_odds(
             distance, runner_up=runner_up, quality=quality, num_people=num_people
         )
         return float(1 / (1 + math.exp(-min(700.0, max(-700.0, odds)))))

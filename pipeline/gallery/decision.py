@@ -17,7 +17,7 @@ for some windows in a row.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -164,6 +164,15 @@ class Evidence:
         if windows and (continues or windows[-1].uid == heard.uid):
             windows = windows[:-1]
         return Evidence(self._config, [*windows, heard])
+
+    def again(self, search: Callable[[Embedding], Sequence[Neighbour]]) -> Evidence:
+        """Return the same windows, searched once more."""
+        found = (search(each.embedding) for each in self.windows)
+        windows = [
+            Heard.of(each.uid, each.quality, each.embedding, near)
+            for each, near in zip(self.windows, found, strict=True)
+        ]
+        return Evidence(self._config, windows)
 
     def ranked(self, barred: set[int]) -> list[tuple[int, float]]:
         """Return people and their distances to the track, nearest first.

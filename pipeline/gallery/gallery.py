@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from pydantic import Field, model_validator
 from gait.closing import Closing
 from gait.tracklet import Tracklet
 from pipeline.errors import ConfigError
+from pipeline.gallery.association import Association, Ranked, Revision
 from pipeline.gallery.calibration import Calibration, bundled_calibration, read_calibration
 from pipeline.gallery.coarse import CoarseConfig
 from pipeline.gallery.decision import (
@@ -29,9 +31,12 @@ from pipeline.gallery.neighbours import Neighbour
 from pipeline.gallery.store import GalleryStore
 from pipeline.gallery.store_config import StoreConfig
 from pipeline.gallery.tracks import Track, TrackMemory
+from pipeline.gallery.whereabouts import Way, WhereaboutsConfig
 from pipeline.values import Embedding, Explanation, Match, Window
 
 logger = logging.getLogger(__name__)
+
+_REVIEW_EVERY_S = 10.0
 
 
 class GalleryConfig(StoreConfig):
@@ -56,6 +61,10 @@ class GalleryConfig(StoreConfig):
         remember_s: How long a track is remembered after it was last heard of, on its stream's
             clock. Higher keeps two people apart who were visible together although the second
             gave its first usable silhouettes only much later, at the price of memory.
+        whereabouts: What place and time say of who a track can be.
+        revise_s: For how long after its end a track may still turn out to be somebody else, at
+            most `remember_s`; 0 leaves what was said. Higher corrects more, at the price of
+            answers that stay open for longer.
         coarse: How galleries that are too large to search whole are searched, by faiss; null
             searches them exactly.
     """
@@ -67,6 +76,8 @@ class GalleryConfig(StoreConfig):
     explain: bool = False
     max_exemplars: int = Field(default=10, ge=1)
     remember_s: float = Field(default=300.0, ge=0)
+    whereabouts: WhereaboutsConfig = WhereaboutsConfig()
+    revise_s: float = Field(default=120.0, ge=0)
     coarse: CoarseConfig | None = None
 
     @model_validator(mode="after")
@@ -145,6 +156,11 @@ class Gallery(Closing):
     * Two people visible at once are two people: ruled out is who was recognised in a track that
       was seen in one frame with this one (`Tracklet.companions`, also of tracklets without
       silhouettes, which `note` takes).
+    * Nobody is in two places at once, and how long people need from camera to camera is learnt
+      (`pipeline.gallery.whereabouts`). Of two tracks that cannot both be a person the one that is
+      farther from them yields, or the later one.
+    * A track that has ended is looked at again, with all that is known by then, until `revise_s`
+      after its end. Who it turns out to be `revisions` tells.
     * An identity keeps `max_exemplars` tracklets that differ most: of the two nearest to each other
       the one of lower quality goes, the newer one when they are equal. A named gallery keeps what
       was enrolled and nothing else.
@@ -179,7 +195,10 @@ class Gallery(Closing):
         self._limits = limits
         self._calibration = calibration
         self._is_named = config.mode == "named"
-        self._tracks = TrackMemory(config.decision, config.remember_s)
+        self._tracks = TrackMemory(
+            config.decision, config.remember_s, shared_clock=config.whereabouts.shared_clock
+        )
+        self._association = Association(self._tracks, config.decision, config.whereabouts)
         self._known = Known(store, only_named=self._is_named, coarse=config.coarse)
 
     def __len__(self) -> int:
@@ -208,13 +227,35 @@ class Gallery(Closing):
         self._known.refresh()
         self._tracks.hear(tracklets)
         matches = [self._match(exemplar) for exemplar in exemplars]
+        self._look_back()
         self._tracks.forget()
         return matches
 
     def note(self, tracklets: Iterable[Tracklet]) -> None:
-        """Learn from tracklets without silhouettes who was seen together with whom, and when."""
+        """Learn from tracklets without silhouettes who was seen together with whom, and when.
+
+        Raises:
+            GalleryError: As for `match`.
+        """
         self._tracks.forget()
         self._tracks.hear(tracklets)
+        self._known.refresh()
+        self._look_back()
+
+    def revisions(self) -> list[Revision]:
+        """Return which tracks are somebody else than was said last; each is told once."""
+        revised = []
+        for track in self._tracks:
+            if not track.evidence.windows:
+                continue
+            own = None if track.identity is None else track.identity.id
+            if own is not None and own not in self._known.identities:
+                continue  # forgotten by somebody else
+            label = None if own is None else self._label(own)
+            if label != track.told:
+                revised.append(Revision(track.stream, track.track_id, track.told, label))
+                track.told = label
+        return revised
 
     def close(self) -> None:
         """Close the store. A second time does nothing."""
@@ -224,7 +265,7 @@ class Gallery(Closing):
         track = self._tracks.of(exemplar.stream, exemplar.track_id)
         if track.identity is not None and track.identity.id not in self._known.identities:
             track.lose()  # forgotten by somebody else meanwhile
-        barred = self._tracks.ruled_out(exemplar.stream, track)
+        barred = self._tracks.ruled_out(track)
         heard = Heard.of(
             exemplar.tracklet_uid,
             exemplar.quality,
@@ -232,11 +273,74 @@ class Gallery(Closing):
             self._nearest(track, exemplar.embedding, barred),
         )
         evidence = track.evidence.after(heard, continues=exemplar.continues)
-        ranked = [each for each in evidence.ranked(barred) if each[0] in self._known.identities]
+        ranked = self._still_known(evidence.ranked(barred))
         limit = self._limits.limit(len(self._known.matrix))
-        is_new = self._decide(track, track.goes_on(exemplar), ranked, limit)
+        ways = self._association.ways(track)
+        self._yield(track, ways)
+        fitting = self._association.fitting(track, ranked, ways)
+        is_new = self._decide(track, track.goes_on(exemplar), fitting, limit)
         track.evidence = evidence  # not before it is on disk
-        return self._answer(track, ranked, limit, is_new=is_new)
+        answer = self._answer(track, ranked, limit, ways, is_new=is_new)
+        track.told = answer.identity
+        return answer
+
+    def _still_known(self, ranked: Ranked) -> Ranked:
+        return [each for each in ranked if each[0] in self._known.identities]
+
+    def _look_back(self) -> None:
+        """Look again at tracks that have ended: at each then, and at one more from time to time."""
+        if not self._config.revise_s:
+            return
+        over = [track for track in self._tracks if track.is_over and track.evidence.windows]
+        for track in over:
+            if track.reviewed_s == -math.inf:
+                self._review(track, is_first=True)
+        if due := [track for track in over if self._is_due(track)]:
+            self._review(min(due, key=lambda track: track.reviewed_s))
+
+    def _is_due(self, track: Track) -> bool:
+        now_s = self._tracks.now_s(track)
+        is_open = now_s - track.last_seen_s <= self._config.revise_s
+        return is_open and now_s - track.reviewed_s >= _REVIEW_EVERY_S
+
+    def _review(self, track: Track, *, is_first: bool = False) -> None:
+        """Look at an ended track with all that is known by now."""
+        track.reviewed_s = self._tracks.now_s(track)
+        if track.identity is not None and track.identity.id not in self._known.identities:
+            return
+        barred, ways = self._tracks.ruled_out(track), self._association.ways(track)
+        track.evidence = track.evidence.again(lambda each: self._nearest(track, each, barred))
+        ranked = self._still_known(track.evidence.ranked(barred))
+        limit = self._limits.limit(len(self._known.matrix))
+        if is_first:
+            self._association.learn(track, ranked, ways, limit)
+        self._yield(track, ways)
+        shown = None if track.identity is None else track.identity.id
+        fitting = self._association.fitting(track, ranked, ways)
+        chosen = self._association.better(shown, fitting, limit.distance)
+        if chosen is None or chosen == shown:
+            return
+        if self._is_named or shown is None:
+            track.identity = self._known.identities[chosen]
+        else:
+            self._go_over(track, self._known.identities[chosen])
+
+    def _yield(self, track: Track, ways: Mapping[int, Way]) -> None:
+        """Take from a track who it cannot be: it is somebody new, until it is somebody known."""
+        if not self._association.must_yield(track, ways):
+            return
+        was = track.identity
+        assert was is not None
+        theirs = {row.key for row in self._known.rows_of(was.id)}
+        given = track.exemplars & theirs
+        if given == theirs:
+            return  # nobody but this track tells of them
+        if not given or self._is_named:
+            track.lose()
+            return
+        track.identity = self._store.split(was, given)
+        self._known.refresh()
+        logger.info("track %s: was %s, is new", track.name, was.pseudonym)
 
     def _nearest(self, track: Track, embedding: Embedding, barred: set[int]) -> list[Neighbour]:
         """Return the nearest exemplar, not of the track itself, of each of the nearest people."""
@@ -247,9 +351,7 @@ class Gallery(Closing):
             found += self._known.nearest_of(own, embedding, without=track.exemplars)
         return found
 
-    def _decide(
-        self, track: Track, exemplar: Exemplar, ranked: list[tuple[int, float]], limit: Limit
-    ) -> bool:
+    def _decide(self, track: Track, exemplar: Exemplar, ranked: Ranked, limit: Limit) -> bool:
         """Settle who a track is and keep what it gives; say whether that founded an identity."""
         shown = None if track.identity is None else track.identity.id
         chosen = track.hysteresis.challenger(shown, ranked, limit.distance)
@@ -268,7 +370,13 @@ class Gallery(Closing):
         return False
 
     def _answer(
-        self, track: Track, ranked: list[tuple[int, float]], limit: Limit, *, is_new: bool
+        self,
+        track: Track,
+        ranked: Ranked,
+        limit: Limit,
+        ways: Mapping[int, Way],
+        *,
+        is_new: bool,
     ) -> Match:
         own = None if track.identity is None else track.identity.id
         others = [each for each in ranked if each[0] != own]
@@ -280,7 +388,7 @@ class Gallery(Closing):
             distance=to_runner_up if is_stranger else distance,
             threshold=limit.distance,
             is_new=is_new,
-            probability=self._probability(track, distance, others),
+            probability=self._probability(track, distance, others, ways),
             threshold_name=limit.name,
             runner_up=None if runner_up is None else self._label(runner_up),
             runner_up_distance=to_runner_up,
@@ -292,7 +400,7 @@ class Gallery(Closing):
         return identity.label if self._is_named else identity.pseudonym
 
     def _probability(
-        self, track: Track, distance: float | None, others: Sequence[tuple[int, float]]
+        self, track: Track, distance: float | None, others: Ranked, ways: Mapping[int, Way]
     ) -> float | None:
         """Return how probable an answer is: its person, or, without a distance, nobody else.
 
@@ -300,14 +408,15 @@ class Gallery(Closing):
             track: Whose answer it is.
             distance: To its person; None when nobody but the track knows them, or it is nobody.
             others: Everybody else, nearest first.
+            ways: How they would have come.
         """
         if self._calibration is None:
             return None
         if distance is not None and track.identity is not None:
-            return self._odds_of(track, [(track.identity.id, distance), *others])
-        return 1 - self._odds_of(track, others) if others else None
+            return self._odds_of(track, [(track.identity.id, distance), *others], ways)
+        return 1 - self._odds_of(track, others, ways) if others else None
 
-    def _odds_of(self, track: Track, first: Sequence[tuple[int, float]]) -> float:
+    def _odds_of(self, track: Track, first: Ranked, ways: Mapping[int, Way]) -> float:
         """Return how probable it is that a track is the first of some people."""
         assert self._calibration is not None
         (person, distance), *rest = first
@@ -319,6 +428,7 @@ class Gallery(Closing):
             runner_up=rest[0][1] if rest else None,
             quality=quality if kept is None else min(quality, kept),
             num_people=len(self._known),
+            more_odds=self._association.log_odds(ways.get(person)),
         )
 
     def _explained(self, track: Track, person: int | None) -> Explanation | None:

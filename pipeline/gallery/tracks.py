@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from gait.tracklet import Tracklet
 from pipeline.gallery.decision import DecisionConfig, Evidence, Hysteresis
 from pipeline.gallery.exemplar import Exemplar, Identity
+from pipeline.gallery.whereabouts import Presence
 
 
 @dataclass(slots=True)
@@ -30,7 +32,9 @@ class Track:
     """What is remembered of a track.
 
     Attributes:
-        name: Stream and number, for logs.
+        stream: The camera or file.
+        track_id: Its number there.
+        first_seen_s: When it was first seen.
         last_seen_s: When it was last seen, as far as was reported.
         evidence: What its tracklets say.
         hysteresis: Keeps it from changing over too easily.
@@ -38,10 +42,16 @@ class Track:
         exemplars: Keys of the exemplars it gave.
         walk: Its present walk, once a tracklet of it was matched.
         companions: Tracks seen in one frame with it.
-        barred: Identities of those, also of tracks that are not remembered any more.
+        barred: Identities of those that are not remembered any more.
+        origin_s: When its stream's clock read 0 on the clock of all; None when nobody knows.
+        is_over: Whether it has ended.
+        reviewed_s: When it was last looked at again, or ended.
+        told: Who it was last said to be; None when it was never said.
     """
 
-    name: str
+    stream: str
+    track_id: int
+    first_seen_s: float
     last_seen_s: float
     evidence: Evidence
     hysteresis: Hysteresis
@@ -50,6 +60,20 @@ class Track:
     walk: Walk | None = None
     companions: set[int] = field(default_factory=set)
     barred: set[int] = field(default_factory=set)
+    origin_s: float | None = None
+    is_over: bool = False
+    reviewed_s: float = -math.inf
+    told: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Stream and number, for logs."""
+        return f"{self.stream}/{self.track_id}"
+
+    @property
+    def presence(self) -> Presence:
+        """Where it was, and when."""
+        return Presence(self.stream, self.first_seen_s, self.last_seen_s, self.origin_s)
 
     def goes_on(self, exemplar: Exemplar) -> Exemplar:
         """Return what is to be kept: under the name of the walk, and of all of it."""
@@ -80,16 +104,24 @@ class TrackMemory:
     Args:
         config: For each track's evidence.
         remember_s: How long a track is remembered after its last report, on its stream's clock.
+        shared_clock: Whether all streams that tell no other clock began at the same moment.
     """
 
-    def __init__(self, config: DecisionConfig, remember_s: float) -> None:
+    def __init__(
+        self, config: DecisionConfig, remember_s: float, *, shared_clock: bool = False
+    ) -> None:
         self._config = config
         self._remember_s = remember_s
+        self._origin_s = 0.0 if shared_clock else None
         self._tracks: dict[str, dict[int, Track]] = {}
         self._heard_s: dict[str, float] = {}
 
     def __len__(self) -> int:
         return sum(len(tracks) for tracks in self._tracks.values())
+
+    def __iter__(self) -> Iterator[Track]:
+        for tracks in self._tracks.values():
+            yield from tracks.values()
 
     def of(self, stream: str, track_id: int) -> Track:
         """Return a track that was heard of."""
@@ -102,26 +134,36 @@ class TrackMemory:
             track = tracks.get(tracklet.track_id)
             if track is None:
                 track = tracks[tracklet.track_id] = self._new(tracklet)
+            track.first_seen_s = min(track.first_seen_s, tracklet.seen_s[0])
             track.last_seen_s = max(track.last_seen_s, tracklet.seen_s[1])
+            track.is_over |= tracklet.is_last
             track.companions.update(tracklet.companions)
             for other in tracklet.companions:  # the other one's next report may come too late
                 if other in tracks:
                     tracks[other].companions.add(tracklet.track_id)
             self._heard_s[tracklet.stream] = tracklet.seen_s[1]
 
-    def ruled_out(self, stream: str, track: Track) -> set[int]:
+    def ruled_out(self, track: Track) -> set[int]:
         """Return the identities of those who were ever seen in one frame with `track`."""
-        tracks = self._tracks[stream]
-        others = (tracks[other] for other in track.companions if other in tracks)
-        track.barred |= {other.identity.id for other in others if other.identity}
-        return track.barred
+        others = self.companions(track)
+        return track.barred | {other.identity.id for other in others if other.identity}
+
+    def companions(self, track: Track) -> list[Track]:
+        """Return those that were ever seen in one frame with `track`."""
+        tracks = self._tracks[track.stream]
+        return [tracks[other] for other in sorted(track.companions) if other in tracks]
+
+    def now_s(self, track: Track) -> float:
+        """Return what its stream's clock reads."""
+        return self._heard_s[track.stream]
 
     def replace(self, was: Identity, identity: Identity) -> None:
         """Give everybody who was one identity another."""
-        for tracks in self._tracks.values():
-            for track in tracks.values():
-                if track.identity is not None and track.identity.id == was.id:
-                    track.identity = identity
+        for track in self:
+            if track.identity is not None and track.identity.id == was.id:
+                track.identity = identity
+            if was.id in track.barred:
+                track.barred.add(identity.id)
 
     def forget(self) -> None:
         """Drop the tracks that are too far from now, on their stream's clock.
@@ -130,13 +172,15 @@ class TrackMemory:
         """
         for stream, tracks in self._tracks.items():
             now_s = self._heard_s[stream]
-            self._tracks[stream] = {
-                track_id: track
-                for track_id, track in tracks.items()
-                if abs(now_s - track.last_seen_s) <= self._remember_s
-            }
+            gone = [t for t in tracks.values() if abs(now_s - t.last_seen_s) > self._remember_s]
+            for track in gone:
+                del tracks[track.track_id]
+                for other in self.companions(track):
+                    other.barred |= {track.identity.id} if track.identity else set()
 
     def _new(self, tracklet: Tracklet) -> Track:
-        name = f"{tracklet.stream}/{tracklet.track_id}"
         evidence, hysteresis = Evidence(self._config), Hysteresis(self._config)
-        return Track(name, tracklet.seen_s[1], evidence, hysteresis)
+        track = Track(tracklet.stream, tracklet.track_id, *tracklet.seen_s, evidence, hysteresis)
+        known = tracklet.origin_unix_s is not None
+        track.origin_s = tracklet.origin_unix_s if known else self._origin_s
+        return track

@@ -125,9 +125,11 @@ def assign_pairs(rows: Ints, columns: Ints, gain: Floats) -> tuple[Ints, Ints]:
     has_choice = (np.bincount(rows)[rows] > 1) | (np.bincount(columns)[columns] > 1)
     if not has_choice.any():
         return rows, columns
-    some_rows, at_row = np.unique(rows[has_choice], return_inverse=True)
-    some_columns, at_column = np.unique(columns[has_choice], return_inverse=True)
+    some_rows = np.flatnonzero(np.bincount(rows[has_choice]))
+    some_columns = np.flatnonzero(np.bincount(columns[has_choice]))
     gains = np.zeros((len(some_rows), len(some_columns)))
+    at_row = np.searchsorted(some_rows, rows[has_choice])
+    at_column = np.searchsorted(some_columns, columns[has_choice])
     gains[at_row, at_column] = gain[has_choice]
     chosen_rows, chosen_columns = linear_sum_assignment(gains, maximize=True)
     is_pair = gains[chosen_rows, chosen_columns] > 0

@@ -37,6 +37,7 @@ CHI2_95 = {1: 3.8415, 2: 5.9915, 4: 9.4877}
 # DeepSORT states its noise per frame of about 1/25 s; ours is the same noise, per second.
 _PAPER_FPS = 25.0
 _SMALLEST = 1.0  # pixel: a box of no height would have no noise and could never be moved again
+_FLATTEST_RATIO = 0.05  # of width to height, for a box without width
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Coordinates:
     Attributes:
         of: Returns the coordinates of boxes, shape (N, 4) both.
         xyxy: Returns the boxes of coordinates: left, top, right, bottom, never with negative sides.
-        unit: Returns what the noise of each coordinate is a fraction of, shape (N, 4).
+        unit2: Returns the square of what the noise of each coordinate is a fraction of, shape
+            (N, 4).
         fixed: Coordinates of no unit have noise of a fixed size instead: the standard deviations
             of the measurement, the start, the position and the velocity; the latter two in 1/25 s.
             None where a coordinate's noise is a fraction of its unit.
@@ -55,7 +57,7 @@ class Coordinates:
 
     of: Callable[[Floats], Floats]
     xyxy: Callable[[Floats], Floats]
-    unit: Callable[[Floats], Floats]
+    unit2: Callable[[Floats], Floats]
     fixed: tuple[tuple[float, float, float, float] | None, ...]
     powers: tuple[int, int, int, int]
 
@@ -145,7 +147,7 @@ class BoxFilter:
     def start(self, xyxy: Floats) -> BoxStates:
         """Return the states of boxes seen for the first time, shape (N, 4): at rest, unsure."""
         position = self._coordinates.of(np.asarray(xyxy, dtype=np.float64))
-        unit2 = self._unit2(position)
+        unit2 = self._coordinates.unit2(position)
         values = np.zeros((5, *position.shape))
         values[0] = position
         values[2] = unit2 * self._start
@@ -156,7 +158,7 @@ class BoxFilter:
         """Return the states `interval_s` seconds later, one for all or shape (N,)."""
         t = interval_s if isinstance(interval_s, float) else np.reshape(interval_s, (-1, 1))
         x, v, pp, pv, vv = states.values
-        unit2_t = self._unit2(x) * t
+        unit2_t = self._coordinates.unit2(x) * t
         r_t = unit2_t * self._r
         grown_vv = t * vv
         values = np.empty_like(states.values)
@@ -228,12 +230,10 @@ class BoxFilter:
         return BoxStates(values)
 
     def _innovation_variance(self, states: BoxStates) -> Floats:
-        variance: Floats = states.values[2] + self._unit2(states.position) * self._measured
+        variance: Floats = (
+            states.values[2] + self._coordinates.unit2(states.position) * self._measured
+        )
         return variance
-
-    def _unit2(self, position: Floats) -> Floats:
-        unit = self._coordinates.unit(position)
-        return unit * unit
 
 
 def _sides(xyxy: Floats) -> tuple[Floats, Floats, Floats, Floats]:
@@ -242,14 +242,22 @@ def _sides(xyxy: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
 
 
+def _columns(*columns: Floats) -> Floats:
+    """Return four columns side by side; np.stack does, in thrice the time."""
+    four = np.empty((len(columns[0]), 4))
+    for i, column in enumerate(columns):
+        four[:, i] = column
+    return four
+
+
 def _around(x: Floats, y: Floats, w: Floats, h: Floats) -> Floats:
     w, h = w / 2, h / 2
-    return np.stack([x - w, y - h, x + w, y + h], axis=1)
+    return _columns(x - w, y - h, x + w, y + h)
 
 
 def _to_xyah(xyxy: Floats) -> Floats:
     x, y, w, h = _sides(xyxy)
-    return np.stack([x, y, w / np.maximum(h, _SMALLEST), h], axis=1)
+    return _columns(x, y, w / np.maximum(h, _SMALLEST), h)
 
 
 def _from_xyah(xyah: Floats) -> Floats:
@@ -258,14 +266,14 @@ def _from_xyah(xyah: Floats) -> Floats:
     return _around(x, y, np.maximum(a, 0.0) * h, h)
 
 
-def _xyah_unit(xyah: Floats) -> Floats:
-    unit = np.repeat(np.maximum(xyah[:, 3:], _SMALLEST), 4, axis=1)
-    unit[:, 2] = 1.0
-    return unit
+def _xyah_unit2(xyah: Floats) -> Floats:
+    h = np.maximum(xyah[:, 3], _SMALLEST)
+    h2 = h * h
+    return _columns(h2, h2, np.ones_like(h2), h2)
 
 
 def _to_xywh(xyxy: Floats) -> Floats:
-    return np.stack(_sides(xyxy), axis=1)
+    return _columns(*_sides(xyxy))
 
 
 def _from_xywh(xywh: Floats) -> Floats:
@@ -273,14 +281,14 @@ def _from_xywh(xywh: Floats) -> Floats:
     return _around(x, y, np.maximum(w, 0.0), np.maximum(h, 0.0))
 
 
-def _xywh_unit(xywh: Floats) -> Floats:
-    unit: Floats = np.tile(np.maximum(xywh[:, 2:], _SMALLEST), (1, 2))
-    return unit
+def _xywh_unit2(xywh: Floats) -> Floats:
+    wh2 = np.maximum(xywh[:, 2:], _SMALLEST) ** 2
+    return np.concatenate([wh2, wh2], axis=1)
 
 
 def _to_xysr(xyxy: Floats) -> Floats:
     x, y, w, h = _sides(xyxy)
-    return np.stack([x, y, w * h, w / np.maximum(h, _SMALLEST)], axis=1)
+    return _columns(x, y, w * h, w / np.maximum(h, _SMALLEST))
 
 
 def _from_xysr(xysr: Floats) -> Floats:
@@ -289,30 +297,30 @@ def _from_xysr(xysr: Floats) -> Floats:
     return _around(x, y, w, np.divide(np.maximum(s, 0.0), w, out=np.zeros_like(w), where=w > 0))
 
 
-def _xysr_unit(xysr: Floats) -> Floats:
+def _xysr_unit2(xysr: Floats) -> Floats:
     # A box whose sides err by a fraction of its height h errs by about h^2 times it in its area.
-    h = np.maximum(np.sqrt(np.maximum(xysr[:, 2], 0.0) / np.maximum(xysr[:, 3], 0.05)), _SMALLEST)
-    return np.stack([h, h, h * h, np.ones_like(h)], axis=1)
+    h2 = np.maximum(xysr[:, 2] / np.maximum(xysr[:, 3], _FLATTEST_RATIO), _SMALLEST)
+    return _columns(h2, h2, h2 * h2, np.ones_like(h2))
 
 
 XYAH = Coordinates(
     of=_to_xyah,
     xyxy=_from_xyah,
-    unit=_xyah_unit,
+    unit2=_xyah_unit2,
     fixed=(None, None, (0.1, 1e-2, 1e-2, 1e-5), None),
     powers=(1, 1, 0, 1),
 )
 """Centre, aspect ratio width / height, height: DeepSORT, ByteTrack."""
 
 XYWH = Coordinates(
-    of=_to_xywh, xyxy=_from_xywh, unit=_xywh_unit, fixed=(None,) * 4, powers=(1, 1, 1, 1)
+    of=_to_xywh, xyxy=_from_xywh, unit2=_xywh_unit2, fixed=(None,) * 4, powers=(1, 1, 1, 1)
 )
 """Centre, width, height, each side with its own noise: BoT-SORT, eq. 1 to 5."""
 
 XYSR = Coordinates(
     of=_to_xysr,
     xyxy=_from_xysr,
-    unit=_xysr_unit,
+    unit2=_xysr_unit2,
     fixed=(None, None, None, (0.1, 0.1, 1e-2, 0.0)),
     powers=(1, 1, 2, 0),
 )

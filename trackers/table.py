@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
@@ -58,13 +58,13 @@ class TrackTable:
         return is_known
 
     def __getitem__(self, index: Ints | Bools) -> Self:
-        return type(self)(*(getattr(self, f.name)[index] for f in fields(self)))
+        return type(self)(*[getattr(self, name)[index] for name in self.__dataclass_fields__])
 
     def put(self, index: Ints, other: Self) -> Self:
         """Return this table with the rows at `index` replaced by the others."""
         columns: list[Any] = []
-        for f in fields(self):
-            column, new = getattr(self, f.name), getattr(other, f.name)
+        for name in self.__dataclass_fields__:
+            column, new = getattr(self, name), getattr(other, name)
             if isinstance(column, BoxStates):
                 columns.append(column.put(index, new))
             else:
@@ -75,15 +75,15 @@ class TrackTable:
     def join(self, other: Self) -> Self:
         """Return these tracks and the others after them."""
         columns: list[Any] = []
-        for f in fields(self):
-            column, new = getattr(self, f.name), getattr(other, f.name)
+        for name in self.__dataclass_fields__:
+            column, new = getattr(self, name), getattr(other, name)
             is_states = isinstance(column, BoxStates)
             columns.append(column.join(new) if is_states else np.concatenate([column, new]))
         return type(self)(*columns)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the columns by name."""
-        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        columns = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {**columns, "states": self.states.values}
 
     def columns(self) -> dict[str, Column]:
@@ -184,7 +184,8 @@ class TableTracker(ABC, Generic[T]):
         is_seen = detection_of != UNMATCHED
         rows = np.flatnonzero(is_seen & table.is_known)
         tracks = self._report(detections, table[rows], scene.order[detection_of[rows]], ended)
-        self._table, self._next_id = table[is_seen | table.is_known], next_id
+        is_kept = is_seen | table.is_known
+        self._table, self._next_id = table if is_kept.all() else table[is_kept], next_id
         return tracks
 
     def finish(self) -> tuple[int, ...]:
@@ -291,6 +292,8 @@ class TableTracker(ABC, Generic[T]):
     def _newcomers(self, matching: Matching, scene: Scene) -> Ints:
         """Return the detections that begin a track."""
         free = np.flatnonzero(~matching.is_taken & (scene.confidence >= self._new_confidence))
+        if not len(free):
+            return free
         overlap = iou_matrix(scene.xyxy[free], scene.xyxy[matching.is_taken])
         newcomers: Ints = free[overlap.max(axis=1, initial=0.0) <= self._max_newcomer_overlap]
         return newcomers

@@ -58,8 +58,8 @@ bench: $(READY)  ## measure, and rewrite docs/benchmarks.md
 bench-encoder: $(READY)  ## measure every runtime of the encoder, and rewrite its page
 	$(BIN)/python scripts/bench_encoder.py
 
-bench-live: $(READY)  ## how many cameras one process follows, beside ultralytics; rewrites its page
-	$(BIN)/python scripts/bench_live.py
+bench-live: $(READY)  ## how many cameras one process follows, beside ultralytics (wants its package and lap)
+	$(BIN)/python scripts/bench_live.py $(ARGS)
 
 bench-search: $(READY)  ## search galleries exactly, against brute force, and rewrite its page
 	$(BIN)/python scripts/bench_search.py

@@ -37,7 +37,7 @@ class Program:
                 env={**os.environ, "GATE_PASSWORD": NASTY, "OMP_NUM_THREADS": "1"},
             )
 
-    def wait_for(self, what: Callable[[], object], seconds: float = 40.0) -> None:
+    def wait_for(self, what: Callable[[], object], seconds: float = 90.0) -> None:
         deadline = time.monotonic() + seconds
         while not what():
             assert self._process.poll() is None, self.printed
@@ -57,10 +57,10 @@ class Program:
         """Send a signal; return the exit code and the seconds it took."""
         began = time.monotonic()
         self.send(number)
-        return self._process.wait(timeout=30), time.monotonic() - began
+        return self._process.wait(timeout=60), time.monotonic() - began
 
     def wait(self) -> int:
-        return self._process.wait(timeout=30)
+        return self._process.wait(timeout=60)
 
     def kill(self) -> None:
         self._process.kill()

@@ -15,7 +15,7 @@ SIZE = (160, 120)
 BOX = (60, 12, 40, 96)  # left, top, width, height
 NUM_FRAMES = 3000  # replayed by `Frame.index`, which counts on when a clip begins anew
 FPS = 25
-IN_TIME_S = 15.0  # a run ends within 5 s by itself; a test shares the processor with others
+IN_TIME_S = 30.0  # a run ends within 5 s by itself; a test shares the processor with others
 
 
 def write_walker(folder: Path, *, there: int = 1, away: int = 0) -> dict[str, object]:

@@ -137,4 +137,4 @@ def test_a_block_is_timed_also_when_it_fails():
 
     with pytest.raises(RuntimeError, match="in the middle"):
         work()
-    assert 0.02 <= latencies.histogram("block").max_s < 1
+    assert 0.02 <= latencies.histogram("block").max_s < 20

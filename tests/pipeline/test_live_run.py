@@ -64,7 +64,7 @@ class Running:
         self._thread = threading.Thread(target=self._work)
         self._thread.start()
 
-    def wait_for(self, what: Callable[[], object], seconds: float = 20.0) -> None:
+    def wait_for(self, what: Callable[[], object], seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < deadline, f"not within {seconds} s; {self.notebook.events}"
@@ -74,7 +74,7 @@ class Running:
         """Stop it and return the seconds that took."""
         began = time.monotonic()
         self.run.stop()
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         self.run.close()
         return time.monotonic() - began

@@ -296,4 +296,4 @@ def _wait_for_orphans(out: Path) -> None:
     before = None
     while before != (now := sorted(map(str, out.rglob("*")))):
         before = now
-        time.sleep(0.3)
+        time.sleep(0.5)

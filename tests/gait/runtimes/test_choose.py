@@ -175,7 +175,7 @@ def test_without_waiting_torch_serves_until_a_named_runtime_is_built(
     vendors({"openvino": 0.0})
     runtime = choose.choose(model, device="cpu", runtime="openvino", wait=False)
     assert isinstance(runtime, Meanwhile)
-    assert runtime.wait(20)
+    assert runtime.wait(60)
     assert runtime.name == "openvino"
     runtime.close()
 

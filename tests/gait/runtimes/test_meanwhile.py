@@ -55,7 +55,7 @@ def test_the_first_answers_until_the_other_is_built(caplog: pytest.LogCaptureFix
     assert runtime.run(ONE, None).max() == 1
     assert runtime.description == "steady 1 while a faster one is built"
     may_end.set()
-    assert runtime.wait(10)
+    assert runtime.wait(60)
     assert runtime.run(ONE, None).max() == 2
     assert runtime.description == "steady 2"
     assert first.is_closed
@@ -71,12 +71,12 @@ def test_a_build_begins_only_when_as_much_has_been_computed() -> None:
         built.set()
         return Steady(2)
 
-    runtime = Meanwhile(Steady(1, takes_s=0.02), build, after_s=0.05)
+    runtime = Meanwhile(Steady(1, takes_s=0.02), build, after_s=0.3)
     runtime.run(ONE, None)
     assert not built.wait(0.1)
-    for _ in range(2):
+    for _ in range(15):
         runtime.run(ONE, None)
-    assert built.wait(10)
+    assert built.wait(60)
     runtime.close()
 
 
@@ -85,7 +85,7 @@ def test_a_build_that_fails_leaves_things_as_they_are(caplog: pytest.LogCaptureF
         raise RuntimeUnavailable("no such operator")
 
     runtime = Meanwhile(Steady(1), build)
-    assert runtime.wait(10)
+    assert runtime.wait(60)
     assert runtime.run(ONE, None).max() == 1
     assert "steady 1 keeps serving (no such operator)" in caplog.text
     runtime.close()
@@ -96,7 +96,7 @@ def test_a_mistake_of_ours_in_the_thread_is_raised_from_the_next_call() -> None:
         raise ZeroDivisionError("a mistake")
 
     runtime = Meanwhile(Steady(1), build)
-    assert runtime.wait(10)
+    assert runtime.wait(60)
     with pytest.raises(ZeroDivisionError, match="a mistake"):
         runtime.run(ONE, None)
     runtime.close()
@@ -115,7 +115,7 @@ def test_closing_stops_a_build_at_its_next_step() -> None:
     runtime = Meanwhile(first, build)
     start = time.monotonic()
     runtime.close()
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 30  # a moment where nobody else wants the processor
     assert runtime.wait(0)
     assert first.is_closed
 

@@ -207,7 +207,7 @@ def test_threads_that_lose_the_device_together_share_one_successor() -> None:
 
     class LosesAll(FakeSession):
         def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-            together.wait(timeout=10)
+            together.wait(timeout=60)
             raise DeviceLost("gone")
 
     def reopen() -> FakeSession:

@@ -88,7 +88,7 @@ def test_a_person_is_enrolled_from_a_video_and_found_again(run, walks, tmp_path)
     assert found[walks[0].track_id]["nearest"][0]["name"] == "Anna"
     assert found[walks[0].track_id]["nearest"][0]["distance"] < 0.01
     assert found[walks[1].track_id]["nearest"][0]["distance"] > 0.5
-    assert [entry[0] for entry in audit(tmp_path)] == ["enrol", "search"]
+    assert [entry[0] for entry in audit(tmp_path)] == ["enrol-begun", "enrol", "search"]
 
 
 def test_what_was_recorded_is_shown(run, anna, tmp_path):
@@ -102,7 +102,7 @@ def test_what_was_recorded_is_shown(run, anna, tmp_path):
     shown = json.loads(printed)
     assert (shown["name"], shown["enrolment"]["by"]) == ("Anna", "Kim")
     assert len(shown["exemplars"]) == shown["num_exemplars"] == len(anna)
-    assert audit(tmp_path) == [("enrol", "Kim", "person-001")]
+    assert audit(tmp_path) == [("enrol-begun", "Kim", "gallery"), ("enrol", "Kim", "person-001")]
 
 
 def test_names_are_not_for_anonymous_galleries(run, tracklets, tmp_path):
@@ -159,6 +159,14 @@ def test_too_short_a_walk_is_refused_with_what_is_needed(run, walks, tmp_path):
     assert "at least 15 silhouettes without a break, got 9" in printed
 
 
+def test_what_cannot_be_recorded_is_not_done(run, anna, tmp_path):
+    log = audit_path(tmp_path / "people.gallery")
+    log.write_bytes(log.read_bytes().replace(b"Kim", b"Tim"))
+    code, printed = run("rename", "Anna", "Bea", *NAMED)
+    assert (code, "its last line was changed" in printed) == (1, True)
+    assert [person["name"] for person in json.loads(run("list", "--json")[1])] == ["Anna"]
+
+
 def test_people_are_renamed_merged_split_and_forgotten(run, anna, tracklets, tmp_path):
     run("enrol", "Berta", *tracklets[1], *BASIS)
     assert run("rename", "Berta", "Bea", *NAMED)[0] == 0
@@ -175,7 +183,11 @@ def test_people_are_renamed_merged_split_and_forgotten(run, anna, tracklets, tmp
     assert [person["name"] for person in json.loads(run("list", "--json")[1])] == ["Carl"]
     assert run("forget", "Anna")[0] == 1
     actions = [entry[0] for entry in audit(tmp_path)]
-    assert actions == ["enrol", "enrol", "rename", "merge", "split", "forget-begun", "forget"]
+    done = ("enrol", "enrol", "rename", "merge", "split")
+    assert actions == [
+        *(entry for action in done for entry in (f"{action}-begun", action)),
+        *("split-begun", "split-failed", "forget-begun", "forget"),
+    ]
     assert AuditLog(audit_path(tmp_path / "people.gallery")).verify().is_sound
     assert b"Anna" not in (tmp_path / "people.gallery").read_bytes()
 

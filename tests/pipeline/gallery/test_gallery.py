@@ -352,7 +352,7 @@ def test_a_gallery_made_in_one_thread_works_in_another(
     with open_gallery(path_of) as gallery:
         thread = threading.Thread(target=lambda: matches.append(match(gallery, tracklet(), at(0))))
         thread.start()
-        thread.join(timeout=10)
+        thread.join(timeout=60)
     assert matches[0].identity == "person-001"
     assert len(kept(path_of)) == 1
 

@@ -216,7 +216,7 @@ def test_a_gallery_that_may_not_be_written_is_refused(path: Path, exemplar: Make
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
     )
     path.parent.chmod(0o755)
     assert "people.gallery: it" in done.stdout, done.stderr
@@ -268,7 +268,7 @@ print(stored, *in_the_middle, message, sep="|")
 
 def test_a_full_disk_is_said_and_the_gallery_stays_whole(path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _FILL_UP, str(path)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", _FILL_UP, str(path)], capture_output=True, text=True, timeout=100
     )
     assert done.returncode == 0, done.stderr
     stored, identities, exemplars, message = done.stdout.split("|")
@@ -292,7 +292,7 @@ def test_several_threads_write_at_once(path: Path, exemplar: MakeExemplar) -> No
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(timeout=30)
+            thread.join(timeout=60)
         stored = list(store.exemplars())
     assert len(stored) == 4 * 20 * 2
     assert {row.identity.pseudonym for row in stored} == {f"person-{n:03d}" for n in range(1, 81)}

@@ -110,7 +110,7 @@ class _Victims:
                 after_steps = 10**9
 
     def close(self) -> None:
-        self._zygote.communicate(timeout=30)
+        self._zygote.communicate(timeout=100)
 
 
 @pytest.fixture

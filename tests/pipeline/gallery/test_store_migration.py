@@ -110,7 +110,7 @@ except GalleryError as error:
 def test_a_migration_without_room_leaves_the_gallery_as_it_was(old: Path) -> None:
     before = old.read_bytes()
     done = subprocess.run(
-        [sys.executable, "-c", _WITHOUT_ROOM, str(old)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", _WITHOUT_ROOM, str(old)], capture_output=True, text=True, timeout=100
     )
     assert "what was stored before is safe" in done.stdout, done.stderr
     with sqlite3.connect(old) as connection:

@@ -271,7 +271,7 @@ def test_what_a_killed_process_was_recording_can_be_watched(tmp_path: Path) -> N
     assert process.stdout is not None
     assert process.stdout.readline() == "None\n"
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert clips_in(tmp_path) == []
     Recording(config(), tmp_path).close()
     [clip] = clips_in(tmp_path)
@@ -307,4 +307,4 @@ def test_two_processes_do_not_record_into_one_folder(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="another process records there"):
         Recording(config(), tmp_path)
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)

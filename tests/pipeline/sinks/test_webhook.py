@@ -66,11 +66,11 @@ def hook() -> Iterator[Hook]:
 
 @pytest.fixture
 def sink(hook: Hook) -> Iterator[WebhookSink]:
-    with WebhookSink(hook.url, secret=SECRET, timeout_s=0.5, clock=lambda: 2.0e9) as sink:
+    with WebhookSink(hook.url, secret=SECRET, timeout_s=30, clock=lambda: 2.0e9) as sink:
         yield sink
 
 
-def until(is_so: Callable[[], bool], within_s: float = 10.0) -> None:
+def until(is_so: Callable[[], bool], within_s: float = 30.0) -> None:
     deadline_s = time.monotonic() + within_s
     while not is_so():
         assert time.monotonic() < deadline_s, "it never came to be"
@@ -145,12 +145,15 @@ def test_nonsense_about_when_does_no_harm(hook: Hook, sink: WebhookSink, header:
         sink.write([event()])
 
 
-def test_a_server_that_hangs_is_left_in_time(hook: Hook, sink: WebhookSink) -> None:
-    hook.answers.append((204, {}, 3.0))
+def test_a_server_that_hangs_is_left_in_time(hook: Hook) -> None:
+    hook.answers.append((204, {}, 60.0))
     began_s = time.monotonic()
-    with pytest.raises(OutputError, match="no answer in time"):
+    with (
+        WebhookSink(hook.url, timeout_s=0.5) as sink,
+        pytest.raises(OutputError, match="no answer in time"),
+    ):
         sink.write([event()])
-    assert time.monotonic() - began_s < 2
+    assert time.monotonic() - began_s < 30
 
 
 def test_a_server_that_is_away_is_said(hook: Hook) -> None:

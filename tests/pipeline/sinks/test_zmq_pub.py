@@ -38,7 +38,9 @@ def subscribed(
         yield socket
 
 
-def received(sink: ZmqSink, socket: zmq.Socket[bytes], within_s: float = 5.0) -> list[bytes] | None:
+def received(
+    sink: ZmqSink, socket: zmq.Socket[bytes], within_s: float = 30.0
+) -> list[bytes] | None:
     """Publish until the subscription has come through, and return what came first."""
     deadline_s = time.monotonic() + within_s
     while time.monotonic() < deadline_s:
@@ -67,7 +69,7 @@ def test_a_subscriber_that_does_not_read_holds_nobody_up() -> None:
         began_s = time.monotonic()
         for _ in range(50):
             sink.write([event()] * 100)
-        assert time.monotonic() - began_s < 5
+        assert time.monotonic() - began_s < 30
 
 
 def test_only_who_has_an_allowed_key_may_listen(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from gait.tracklet import Tracklet
 from pipeline.errors import LinkError
 from pipeline.transport.local import Link, LocalLink
 
-_WITHIN_S = 1.0
+_WITHIN_S = 20.0  # a moment where nobody else wants the processor
 
 
 def tracklet(track_id: int) -> Tracklet:

@@ -105,7 +105,7 @@ def test_a_second_process_is_refused(spool: Spool, path: Path) -> None:
     spool.put([[b"mine"]])
     code = "import sys, pathlib, pipeline.transport.spool as s; s.Spool(pathlib.Path(sys.argv[1]))"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=100
     )
     assert done.returncode == 1
     assert "LinkError" in done.stderr

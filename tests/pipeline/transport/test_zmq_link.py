@@ -26,7 +26,7 @@ from pipeline.transport.message import encode
 from pipeline.transport.spool import Spool
 from pipeline.transport.zmq_link import ReceivingLink, SendingLink
 
-_WITHIN_S = 8.0  # what takes longer has failed; on an idle machine all is done in a fraction
+_WITHIN_S = 30.0  # what takes longer has failed; on an idle machine all is done in a fraction
 _SPOOL = "0" * 31 + "1"
 
 
@@ -195,7 +195,7 @@ def test_sending_does_not_wait_for_a_receiver_that_is_not_there(place: Place) ->
     sender = place.sender()
     start_s = time.monotonic()
     sender.send([tracklet(number) for number in range(100)])
-    assert time.monotonic() - start_s < 2
+    assert time.monotonic() - start_s < _WITHIN_S
     assert (sender.num_waiting, sender.is_connected) == (100, False)
     receiver = place.receiver()
     assert [number_of(each) for each in receive(receiver, 100)] == list(range(100))
@@ -584,10 +584,10 @@ def test_killing_the_sender_at_any_moment_loses_and_repeats_nothing(place: Place
     moment = random.Random(1)
     received: list[int] = []
     start = 0
-    for _ in range(4):
+    for turn in range(1, 5):
         child = Child(_SENDER, place, start)
         end_s = time.monotonic() + moment.uniform(0.05, 0.3)
-        while time.monotonic() < end_s:
+        while time.monotonic() < end_s or len(received) < 6 * turn:
             received += [number_of(each) for each in receiver.receive(0.01) if len(each)]
             receiver.acknowledge()
         said = child.kill()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -16,6 +16,7 @@ from pipeline.commands.gallery_options import (
     ExpiresOption,
     GalleryOption,
     JsonOption,
+    Note,
     PurposeOption,
     SetOption,
     WhoArgument,
@@ -24,7 +25,7 @@ from pipeline.commands.gallery_options import (
     enrolment_of,
     find_walks,
     log_of,
-    record,
+    recorded,
     refuse_anonymous,
     refuse_in_vain,
     say,
@@ -41,18 +42,12 @@ from pipeline.commands.gallery_tables import (
 )
 from pipeline.errors import ConfigError
 
-if TYPE_CHECKING:
-    from pipeline.privacy.audit_entry import Detail
-
 app = typer.Typer(
     no_args_is_help=True,
     help="Who is known: enrol, list, show, search, rename, merge, split, forget.\n\n"
     "Every enrolment wants a basis in law; every action is noted in the audit log (`trackletgait "
     "audit show GALLERY`).",
 )
-
-EXIT_FAILED = 1
-_DAY_S = 86400.0
 
 
 @app.command()
@@ -96,17 +91,19 @@ def enrol(
     chosen = choose(found, track or (), min_length=settings.assembler.min_length)
     exemplars = [exemplar for walk in chosen for exemplar in walk.exemplars()]
     budget = settings.gallery.max_exemplars
+    note = Note("gallery", {"tracklets": [each.tracklet_uid for each in exemplars]})
     with settings.gallery.open_store(model_hash=found.model_hash) as store:
         if enrolment is None:
             identity = store.find(name)
-            store.extend(identity, exemplars, budget=budget)
+            note.subject = identity.pseudonym
+            with recorded(log, who, "add", note):
+                store.extend(identity, exemplars, budget=budget)
         else:
-            identity = store.enrol(name, exemplars, enrolment, budget=budget)
+            note.details |= {"basis": enrolment.basis, "purpose": enrolment.purpose or ""}
+            with recorded(log, who, "enrol", note):
+                identity = store.enrol(name, exemplars, enrolment, budget=budget)
+                note.subject = identity.pseudonym
         person = next(each for each in store.people() if each.identity == identity)
-    details: dict[str, Detail] = {"tracklets": [each.tracklet_uid for each in exemplars]}
-    if enrolment is not None:
-        details |= {"basis": enrolment.basis, "purpose": enrolment.purpose or ""}
-    record(log, who, "add" if add else "enrol", identity.pseudonym, details)
     if as_json:
         print_json(person_data(person))
     else:
@@ -172,7 +169,7 @@ def search(
         pass  # a mistake in its path is said before the video is read
     found = find_walks(video, settings)
     with settings.gallery.open_store(model_hash=found.model_hash) as store:
-        record(log, who, "search", "gallery", {"videos": video})
+        log.record("search", who=by_whom(who), subject="gallery", details={"videos": video})
         answers = answers_of(store, found, nearest)
     threshold = settings.gallery.threshold
     threshold = settings.encoder.threshold if threshold is None else threshold
@@ -203,9 +200,9 @@ def rename(
         identity = store.find(person)
         is_new = identity.name is None or basis is not None
         enrolment = enrolment_of(basis, purpose, expires, who) if is_new else None
-        renamed = store.rename(identity, name, enrolment)
-    details: dict[str, Detail] = {"basis": enrolment.basis} if enrolment else {}
-    record(log, who, "rename", identity.pseudonym, details)
+        note = Note(identity.pseudonym, {"basis": enrolment.basis} if enrolment else {})
+        with recorded(log, who, "rename", note):
+            renamed = store.rename(identity, name, enrolment)
     say(f"{identity.label} is {renamed.label} now.")
 
 
@@ -224,8 +221,9 @@ def merge(
     log = log_of(settings, audit)
     with settings.gallery.open_store(model_hash=None) as store:
         kept, gone = store.find(into), store.find(other)
-        store.merge(kept, gone, budget=settings.gallery.max_exemplars)
-    record(log, who, "merge", kept.pseudonym, {"other": gone.pseudonym})
+        note = Note(kept.pseudonym, {"other": gone.pseudonym})
+        with recorded(log, who, "merge", note):
+            store.merge(kept, gone, budget=settings.gallery.max_exemplars)
     say(f"{gone.label} is {kept.label} now.")
 
 
@@ -259,9 +257,10 @@ def split(
         enrolment = enrolment_of(basis, purpose, expires, who)
     with settings.gallery.open_store(model_hash=None) as store:
         identity = store.find(person)
-        other = store.split(identity, keys, name, enrolment)
-    details: dict[str, Detail] = {"other": other.pseudonym}
-    record(log, who, "split", identity.pseudonym, details)
+        note = Note(identity.pseudonym)
+        with recorded(log, who, "split", note):
+            other = store.split(identity, keys, name, enrolment)
+            note.details["other"] = other.pseudonym
     say(f"{len(set(keys))} exemplars of {identity.label} are {other.label}'s now.")
 
 
@@ -311,10 +310,9 @@ def export(
     log = log_of(settings, audit)
     with settings.gallery.open_store(model_hash=None) as store:
         identities = [store.find(each) for each in people or ()]
-        subjects: list[str] = [each.pseudonym for each in identities]
-        details: dict[str, Detail] = {"people": subjects or ["everybody"], "file": str(out)}
-        record(log, who, "export", "gallery", details)
-        count = export_people(store, out, identities)
+        subjects = [each.pseudonym for each in identities] or ["everybody"]
+        with recorded(log, who, "export", Note("gallery", {"people": subjects, "file": str(out)})):
+            count = export_people(store, out, identities)
     say(f"{count} people are in {out}, readable by you only and not encrypted.")
 
 
@@ -335,17 +333,15 @@ def import_(
     gallery_config = settings.gallery
     is_there = gallery_config.is_there()
     with gallery_config.open_store(model_hash=None if is_there else model_of(path)) as store:
-        identities = import_people(
-            store,
-            path,
-            budget=gallery_config.max_exemplars,
-            with_names=gallery_config.mode == "named",
-        )
-    details: dict[str, Detail] = {
-        "people": [each.pseudonym for each in identities],
-        "file": str(path),
-    }
-    record(log, who, "import", "gallery", details)
+        note = Note("gallery", {"file": str(path)})
+        with recorded(log, who, "import", note):
+            identities = import_people(
+                store,
+                path,
+                budget=gallery_config.max_exemplars,
+                with_names=gallery_config.mode == "named",
+            )
+            note.details["people"] = [each.pseudonym for each in identities]
     say(f"{len(identities)} people are new: {', '.join(each.label for each in identities)}")
 
 
@@ -367,16 +363,16 @@ def re_embed_(
     log = log_of(settings, audit)
     console = Console(stderr=True)
     with settings.gallery.open_store(model_hash=None) as store, settings.encoder.build() as encoder:
-        with console.status("Embedding ...") as status:
+        model = encoder.model_hash
+        note = Note("gallery", {"model": model})
+        with console.status("Embedding ...") as status, recorded(log, who, "re-embed", note):
             done = re_embed(
                 store,
                 encoder,
                 drop_others=drop_others,
                 on_progress=lambda count: status.update(f"Embedding: {count} exemplars"),
             )
-        model = encoder.model_hash
-    details: dict[str, Detail] = {"model": model, "dropped": done.num_dropped}
-    record(log, who, "re-embed", "gallery", details)
+            note.details["dropped"] = done.num_dropped
     say(f"{done.num_embedded} exemplars are of model {model[:12]} now, {done.num_dropped} dropped.")
 
 
@@ -394,6 +390,7 @@ def seal(
     if settings.gallery.key is None:
         raise ConfigError("gallery.key: expected the site's key, e.g. gallery.key.file=site.key")
     with settings.gallery.open_store(model_hash=None) as store:
-        count = store.seal()
-    record(log, who, "seal", "gallery", {"exemplars": count})
+        note = Note("gallery")
+        with recorded(log, who, "seal", note):
+            note.details["exemplars"] = count = store.seal()
     say(f"{count} exemplars were sealed anew.")

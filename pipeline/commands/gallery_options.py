@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.commands.gallery_tables import Answer
-from pipeline.errors import ConfigError, GalleryError
+from pipeline.errors import ConfigError, GalleryError, PipelineError
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
@@ -213,15 +214,39 @@ def log_of(settings: PipelineConfig, audit: Path | None) -> AuditLog:
     return AuditLog(audit or audit_path(Path(path)))
 
 
-def record(
-    log: AuditLog, who: str | None, action: str, subject: str, details: dict[str, Detail]
-) -> None:
-    """Note an action in the audit log.
+@dataclass(slots=True)
+class Note:
+    """What the audit log is told of an action; what is only known afterwards is put in then.
+
+    Attributes:
+        subject: To whom or what.
+        details: What else is worth knowing.
+    """
+
+    subject: str
+    details: dict[str, Detail] = field(default_factory=dict)
+
+
+@contextmanager
+def recorded(log: AuditLog, who: str | None, action: str, note: Note) -> Iterator[None]:
+    """Record that something is about to be done to a gallery, and how it went.
+
+    Killed in between, it shows in the log that it began.
 
     Raises:
-        PrivacyError: It cannot be written.
+        PrivacyError: The log cannot be written; then nothing is done.
     """
-    log.record(action, who=by_whom(who), subject=subject, details=details)
+
+    def tell(how: str) -> None:
+        log.record(action + how, who=by_whom(who), subject=note.subject, details=note.details)
+
+    tell("-begun")
+    try:
+        yield
+    except PipelineError:
+        tell("-failed")
+        raise
+    tell("")
 
 
 def by_whom(who: str | None) -> str:

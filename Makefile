@@ -36,11 +36,15 @@ setup-tensorrt: $(READY)  ## add TensorRT for RTX (100 MB) for the tests marked 
 demo: $(READY)  ## run the main job on the sample clips and say where the results lie
 	@$(BIN)/trackletgait demo --out demo-results
 
+# A worker a core, but no more than four: each holds torch. A file's tests stay together, for they
+# share what is dear; one thread each, or workers and threads fight for the cores.
 test: $(READY)  ## the default tests: no GPU, server or browser needed
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile
 
-test-all: setup-tensorrt  ## everything but GPU tests (needs Chromium and an RTSP server: see .ci/run)
-	$(BIN)/python -m pytest -q -m "not gpu"
+# Servers and browsers measure time: one test after the other.
+test-all: setup-tensorrt test  ## everything but GPU tests (needs servers and Chromium: see .ci/run)
+	$(BIN)/python -m pytest -q \
+	  -m "(slow or tensorrt or rtsp or browser or postgres) and not gpu"
 
 check: $(READY)  ## formatting, lint, types, import directions
 	$(BIN)/ruff format --check .

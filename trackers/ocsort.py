@@ -80,6 +80,9 @@ class OCSort(TableTracker[ObservedTable]):
         min_recovery_overlap: Overlap with where a person was last seen that makes a detection
             which is nobody's that person. Higher mixes up fewer people who pass there, at the
             price of losing people who stop; 1 switches the recovery off.
+        recovery_s: Seconds for which a person is looked for where they were last seen. Higher
+            finds people again who stopped behind others, at the price of taking whoever passes
+            there for them. The paper speaks of a short time and sets no limit but `lost_s`.
         direction_weight: What half a turn between a track's direction and a detection's costs,
             in overlap. Higher keeps people apart who cross, at the price of losing those who turn;
             0 switches the momentum off. The paper's weight of a radian, 0.2, is 0.63 here.
@@ -114,6 +117,7 @@ class OCSort(TableTracker[ObservedTable]):
         min_confidence: float = 0.5,
         min_overlap: float = 0.3,
         min_recovery_overlap: float = 0.3,
+        recovery_s: float = 0.3,
         direction_weight: float = 0.2,
         direction_s: float = 0.12,
         max_newcomer_overlap: float = 0.4,
@@ -127,6 +131,7 @@ class OCSort(TableTracker[ObservedTable]):
         check_fraction("min_confidence", min_confidence)
         check_fraction("min_overlap", min_overlap)
         check_fraction("min_recovery_overlap", min_recovery_overlap)
+        check_seconds("recovery_s", recovery_s)
         check_seconds("direction_s", direction_s)
         if not 0 <= direction_weight < np.inf:
             raise ValueError(
@@ -148,6 +153,7 @@ class OCSort(TableTracker[ObservedTable]):
         self._min_confidence = min_confidence
         self._min_overlap = min_overlap
         self._min_recovery_overlap = min_recovery_overlap
+        self._recovery_s = recovery_s
         self._direction_weight = direction_weight
         self._direction_s = direction_s
 
@@ -157,10 +163,11 @@ class OCSort(TableTracker[ObservedTable]):
         pairs = overlapping(wide, scene.wide)
         agreeing = self._with_momentum(pairs, known, scene)
         matching.stage(pairs, agreeing, self._min_overlap, everybody, is_sure)
-        if matching.is_taken[is_sure].all() or (matching.detection_of >= 0).all():
+        was_there = known.unseen_s <= max(self._recovery_s, scene.interval_s) + 1e-6
+        if matching.is_taken[is_sure].all() or (matching.detection_of[was_there] >= 0).all():
             return
         pairs = overlapping(expand(known.last, self._box_margin), scene.wide)
-        matching.stage(pairs, pairs.overlap, self._min_recovery_overlap, everybody, is_sure)
+        matching.stage(pairs, pairs.overlap, self._min_recovery_overlap, was_there, is_sure)
 
     def _with_momentum(self, pairs: Pairs, known: ObservedTable, scene: Scene) -> Floats:
         """Return how alike pairs are: 0 where they overlap too little, whatever the direction.

@@ -126,6 +126,7 @@ class OCSortConfig(StrictModel):
         min_confidence: Detections below are ignored.
         min_overlap: Overlap of widened boxes that makes a detection a known person.
         min_recovery_overlap: The same with where a person was last seen; 1 switches it off.
+        recovery_s: Seconds for which a person is looked for where they were last seen.
         direction_weight: What half a turn between a person's and a detection's way costs, in
             overlap.
         direction_s: Seconds over which directions are taken.
@@ -142,6 +143,7 @@ class OCSortConfig(StrictModel):
     min_confidence: float = _default("min_confidence", OCSort)
     min_overlap: float = _default("min_overlap", OCSort)
     min_recovery_overlap: float = _default("min_recovery_overlap", OCSort)
+    recovery_s: float = _default("recovery_s", OCSort)
     direction_weight: float = _default("direction_weight", OCSort)
     direction_s: float = _default("direction_s", OCSort)
     max_newcomer_overlap: float = _default("max_newcomer_overlap", OCSort)

@@ -66,9 +66,10 @@ def test_a_person_who_stopped_is_recovered_where_they_were_last_seen(people: Peo
     walk = [people((100 + 20 * i, 200)) for i in range(12)]
     hidden = [people()] * 4
     stopped = people((320, 200))
-    recovering = OCSort(box_margin=0.0)
-    without = OCSort(box_margin=0.0, min_recovery_overlap=1.0)
-    assert ids(feed(recovering, *walk, *hidden, stopped)[-1]) == [1]
+    for recovery_s, expected in ((0.5, [1]), (0.4, [])):
+        tracker = OCSort(box_margin=0.0, recovery_s=recovery_s)
+        assert ids(feed(tracker, *walk, *hidden, stopped)[-1]) == expected
+    without = OCSort(box_margin=0.0, recovery_s=0.5, min_recovery_overlap=1.0)
     assert ids(feed(without, *walk, *hidden, stopped)[-1]) == []
 
 
@@ -144,6 +145,7 @@ def test_people_are_reported_where_they_were_seen(people: People) -> None:
         ("min_confidence", 1.1),
         ("min_overlap", -0.1),
         ("min_recovery_overlap", float("nan")),
+        ("recovery_s", -1.0),
         ("direction_weight", -1.0),
         ("direction_weight", float("inf")),
         ("direction_s", -0.1),

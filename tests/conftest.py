@@ -8,8 +8,12 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from gait.runtimes.cache import CACHE_VARIABLE
+
+settings.register_profile("patient", deadline=None)  # a busy machine is late: no mistake of ours
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -156,8 +156,8 @@ def test_tracks_told_of_in_one_batch_know_of_each_other(
     tracks=st.lists(
         st.tuples(
             st.sampled_from(["door", "yard"]),
-            st.integers(0, 60),  # first seen, s
-            st.integers(1, 20),  # tracklets
+            st.integers(0, 30),  # first seen, s
+            st.integers(1, 8),  # tracklets
             st.integers(0, 2),  # what the person looks like
         ),
         max_size=10,
@@ -202,7 +202,7 @@ def test_no_two_tracks_visible_at_once_share_an_identity(
 
 def test_a_track_is_forgotten_when_its_stream_has_moved_on(tracklet: MakeTracklet) -> None:
     with open_gallery() as gallery:
-        for track_id in range(500):
+        for track_id in range(200):
             match(gallery, tracklet(track_id, 10.0 * track_id, is_last=True), at(0))
             gallery.note([tracklet(100_000 + track_id, 10.0 * track_id + 1, num=0, is_last=True)])
         assert len(gallery._tracks) < 100

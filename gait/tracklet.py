@@ -79,6 +79,11 @@ class Tracklet:
         """Name of its track: the stream, and the id in it."""
         return self.stream, self.track_id
 
+    @property
+    def last_seen_unix_s(self) -> float | None:
+        """When its person was last seen, in seconds since 1970; None where nobody knows."""
+        return None if self.origin_unix_s is None else self.origin_unix_s + self.seen_s[1]
+
     def emptied(self) -> Tracklet:
         """Return it without its silhouettes."""
         # copies, since a slice would keep the whole array alive

@@ -43,7 +43,7 @@ class LiveReceiving:
     """
 
     def __init__(self, link: ReceivingLink, are_written: Callable[[threading.Event], bool]) -> None:
-        self._link = link
+        self.link = link
         self._are_written = are_written
         self.problem: str | None = None
         self._is_stopped = threading.Event()
@@ -65,7 +65,7 @@ class LiveReceiving:
             LinkError: What is kept cannot be read or released.
             OutputError: The sightings cannot be read.
         """
-        kept = [tracklet for tracklets in self._link.kept() for tracklet in tracklets]
+        kept = [tracklet for tracklets in self.link.kept() for tracklet in tracklets]
         tracks = {_id_of(tracklet): tracklet for tracklet in kept}
         told: dict[Track, Told] = {}
         ended: set[Track] = set()
@@ -78,7 +78,7 @@ class LiveReceiving:
             elif isinstance(who := content.get("identity"), str):
                 origin_s = tracklet.origin_unix_s or 0.0
                 told[tracklet.track] = Told(origin_s, who, content.get("is_new") is True)
-        self._link.release(ended)
+        self.link.release(ended)
         return {track: what for track, what in told.items() if track not in ended}
 
     def get(self) -> list[Tracklet]:
@@ -91,27 +91,27 @@ class LiveReceiving:
         if not self._are_written(self._is_stopped):
             return
         try:
-            self._link.release(tracks)
+            self.link.release(tracks)
         except LinkError as error:  # after the next start the sightings say that they have ended
             logger.warning("link: ended tracks are still kept: %s", error)
 
     def status(self) -> LinkStatus:
         """Return what the link does now."""
         return LinkStatus(
-            endpoint=self._link.endpoint, counts=dict(self._link.counts), problem=self.problem
+            endpoint=self.link.endpoint, counts=dict(self.link.counts), problem=self.problem
         )
 
     def close(self) -> None:
         """Receive no more, and wake who waits."""
         self._is_stopped.set()
-        self._link.stop()
+        self.link.stop()
 
     def _received(self) -> list[Tracklet]:
         tracklets: list[Tracklet] = []
         while not self._is_stopped.is_set():
             try:
-                tracklets = tracklets or self._link.receive()
-                self._link.acknowledge(keep=tracklets)
+                tracklets = tracklets or self.link.receive()
+                self.link.acknowledge(keep=tracklets)
             except LinkError as error:
                 self._failed(error)
             else:

@@ -14,7 +14,7 @@ import logging
 import os
 import queue
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,9 @@ from pipeline.live_streams import StreamBoard
 from pipeline.overload import Level
 from pipeline.perception import Perception
 from pipeline.privacy.finding import live_purge
+from pipeline.privacy.galleries import GalleryPlace
+from pipeline.privacy.links import LinkPlace
+from pipeline.privacy.places import Place
 from pipeline.sinks.folder import ResultsFolder
 from pipeline.sinks.live import Event, LiveSink
 from pipeline.stages.encode_streaming import streams
@@ -111,8 +114,7 @@ class LiveRun(Closing):
             opened.callback(self.instruments.close)
             self._join(link, folder, reread, opened)
             if folder is not None:
-                store = None if self.identity is None else self.identity.gallery.store
-                opened.enter_context(live_purge(config, folder.path, store))
+                opened.enter_context(live_purge(config, folder.path, list(self._places())))
             self._control = self._open_control(config, folder, opened)
             if config.control_http is not None:
                 token = config.control_http.read_token()
@@ -214,17 +216,15 @@ class LiveRun(Closing):
         self.streams = StreamBoard(self.latencies)
         self._failures: list[Failures] = []
         if isinstance(link, SendTo):
-            self.sending = LiveSending(
-                self.queue, opened.enter_context(link.open(_wanted(folder))), self._failing("link")
-            )
+            sends = opened.enter_context(link.open(_wanted(folder)))
+            self.sending = LiveSending(self.queue, sends, self._failing("link"))
             self.taking = self.sending
             walks_grow = streams(self.config.pipeline.encoder, self.config.pipeline.assembler)
             self._perceive(reread, opened, is_streaming=walks_grow)
         elif isinstance(link, ListenAt):
             identity = self._load_identity(opened)
-            self.receiving = LiveReceiving(
-                opened.enter_context(link.open(_wanted(folder))), self.outputs.are_written
-            )
+            receives = opened.enter_context(link.open(_wanted(folder)))
+            self.receiving = LiveReceiving(receives, self.outputs.are_written)
             told = self.receiving.told_before(_wanted(folder).sightings)
             self.taking = self._identify(
                 identity, self.receiving, written=self.receiving.written, told=told
@@ -292,6 +292,13 @@ class LiveRun(Closing):
                 return None
             path = folder.path / path
         return opened.enter_context(ControlSocket(path, Commands(self)))
+
+    def _places(self) -> Iterator[Place]:
+        """Yield what holds data about people and is open here."""
+        if self.identity is not None:
+            yield GalleryPlace(self.identity.gallery.store)
+        if (end := self.sending or self.receiving) is not None:
+            yield LinkPlace(end.link)
 
     def _tell(self, event: Event) -> None:
         if event.content.get("event") == "ended":

@@ -41,7 +41,7 @@ class LiveSending:
 
     def __init__(self, queue: SupersedingQueue, link: SendingLink, failures: Failures) -> None:
         self._queue = queue
-        self._link = link
+        self.link = link
         self._failures = failures
         self._problem: str | None = None
         self._is_ending = threading.Event()
@@ -67,28 +67,27 @@ class LiveSending:
     def close(self, within_s: float) -> None:
         """Give what is on the disk so long to leave; the rest stays for the next run."""
         if not self._thread.is_alive():
-            self._link.close(within_s)
+            self.link.close(within_s)
 
     def age_s(self) -> float:
         """Return how old the oldest tracklet is that the other side has not taken, in seconds."""
         try:
-            oldest = self._link.oldest()
+            oldest = self.link.oldest()
         except LinkError:
             return 0.0
-        if oldest is None or oldest.origin_unix_s is None:
-            return 0.0
-        return max(0.0, time.time() - oldest.origin_unix_s - oldest.seen_s[1])
+        seen_s = None if oldest is None else oldest.last_seen_unix_s
+        return 0.0 if seen_s is None else max(0.0, time.time() - seen_s)
 
     def status(self) -> LinkStatus:
         """Return what the link does now."""
         return LinkStatus(
-            endpoint=self._link.endpoint,
-            is_connected=self._link.is_connected,
-            waiting=self._link.num_waiting,
+            endpoint=self.link.endpoint,
+            is_connected=self.link.is_connected,
+            waiting=self.link.num_waiting,
             waiting_s=round(self.age_s(), 1),
-            fill=round(self._link.fill, 3),
-            counts=dict(self._link.counts),
-            problem=self._problem or self._link.trouble,
+            fill=round(self.link.fill, 3),
+            counts=dict(self.link.counts),
+            problem=self._problem or self.link.trouble,
         )
 
     def _work(self) -> None:
@@ -99,7 +98,7 @@ class LiveSending:
                 self._send(tracklets)
 
     def _is_held_back(self) -> bool:
-        is_slow = self._link.is_connected and self._link.fill > _FULL
+        is_slow = self.link.is_connected and self.link.fill > _FULL
         return is_slow and not self._is_ending.is_set()
 
     def _send(self, tracklets: Sequence[Tracklet]) -> None:
@@ -111,7 +110,7 @@ class LiveSending:
 
     def _sent(self, tracklets: Sequence[Tracklet]) -> bool:
         try:
-            self._link.send(tracklets)
+            self.link.send(tracklets)
         except MessageError as error:
             self._failures.failed(error)
             if len(tracklets) > 1:  # the others can be sent
@@ -122,7 +121,7 @@ class LiveSending:
             if self._problem is None:
                 logger.warning("link: tracklets wait for the disk: %s", error)
             self._problem = str(error)
-            if self._link.error is not None:
+            if self.link.error is not None:
                 self._failures.give_up(PipelineError(self._problem))
             return False
         self._problem = None

@@ -22,7 +22,7 @@ class StoreConfig(StrictModel):
     Attributes:
         mode: "anonymous": people get pseudonyms ("person-001") and nothing else is known of them.
             "named": those are recognised who were enrolled by name, each with what allows it;
-            of all others nothing is kept.
+            a run adds nobody to the gallery, and no walk to anybody.
         path: The gallery's file, made if missing, or the address of a PostgreSQL server that
             several machines share (postgresql+psycopg://user@host/database); null keeps it in
             memory for this run only.

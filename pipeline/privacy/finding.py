@@ -68,16 +68,15 @@ def configured_places(config: LiveConfig, out: Path, stack: ExitStack) -> Iterat
     yield from _written_places(config, out)
 
 
-def live_purge(config: LiveConfig, out: Path, store: GalleryStore | None) -> PurgeJob:
+def live_purge(config: LiveConfig, out: Path, opened: Sequence[Place]) -> PurgeJob:
     """Return the job that purges while a live run runs; the caller closes it.
 
     Args:
         config: Of the run.
         out: Its folder, which is there.
-        store: Its gallery, which stays open longer; None where another process has it.
+        opened: What only the run can purge since it has it open, and keeps open for longer.
     """
-    galleries = [] if store is None else [GalleryPlace(store)]
-    places = [*galleries, *_written_places(config, out)]
+    places = [*opened, *_written_places(config, out)]
     log = log_beside(known_as(config, out), None)
     return PurgeJob(Remover(places, log, "live run"), config.retention)
 

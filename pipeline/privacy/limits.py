@@ -20,7 +20,7 @@ class RetentionConfig(StrictModel):
     Attributes:
         video_days: Annotated videos and recordings.
         silhouettes_days: Silhouettes and outlines: of the gallery, tracklets, masks, contact
-            sheets and reports.
+            sheets, reports, and what waits on a link, which a live run purges alone.
         embeddings_days: Embeddings of the gallery, since they were stored, and tracklets that hold
             one. Who has none left is not recognised any more, and their enrolment goes, too.
         sightings_days: Who was where, when: files and databases of sightings, reports, tracks.

@@ -305,6 +305,15 @@ class Marks(Closing):
         with self._database.transaction() as sql:
             sql.executemany("DELETE FROM kept WHERE (stream, track_id) = (?, ?)", list(tracks))
 
+    def drop(self, numbers: Collection[int]) -> None:
+        """Forget messages that are kept, by their numbers.
+
+        Raises:
+            LinkError: The disk cannot be written.
+        """
+        with self._database.transaction() as sql:
+            sql.executemany("DELETE FROM kept WHERE number = ?", [(each,) for each in numbers])
+
     def close(self) -> None:
         """Close the file."""
         self._database.close()

@@ -14,8 +14,10 @@ import re
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
+from math import inf
 
 import zmq
 
@@ -151,6 +153,28 @@ class SendingLink(Closing):
             LinkError: The disk cannot be read.
         """
         return next((decode(frames) for _, frames in self._spool.after(0, 1)), None)
+
+    def drop_before(self, unix_s: float, *, is_dry_run: bool = False) -> Iterator[Tracklet]:
+        """Drop what waits and was last seen before a moment (Unix time); yield it, oldest first.
+
+        Args:
+            unix_s: The moment.
+            is_dry_run: Only yield it.
+
+        Raises:
+            LinkError: The disk cannot be read or written.
+        """
+        last = 0
+        while rows := self._spool.after(last, self._window):
+            waiting = ((number, decode(frames)) for number, frames in rows)
+            old = list(takewhile(lambda row: (row[1].last_seen_unix_s or inf) < unix_s, waiting))
+            if not old:
+                return
+            last = old[-1][0]
+            if not is_dry_run:
+                dropped = self._spool.remove(last)
+                self._count("dropped", dropped, "tracklets that waited for too long were dropped")
+            yield from (each for _, each in old)
 
     def send(self, tracklets: Sequence[Tracklet]) -> None:
         """Put tracklets on the disk, from where they are sent; the oldest go when it is full.

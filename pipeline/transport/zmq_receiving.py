@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 from gait.closing import Closing
@@ -168,6 +169,29 @@ class ReceivingLink(Closing):
             LinkError: The disk cannot be written; they come again after a restart.
         """
         self._marks.release(tracks)
+
+    def drop_before(self, unix_s: float, *, is_dry_run: bool = False) -> Iterator[Tracklet]:
+        """Forget what is kept and was last seen before a moment (Unix time); yield it.
+
+        Args:
+            unix_s: The moment.
+            is_dry_run: Only yield it.
+
+        Raises:
+            LinkError: The disk cannot be read or written.
+        """
+        last = 0
+        while rows := self._marks.kept(last, self._batch):
+            last = rows[-1][0]
+            kept = {number: decode(frames) for number, frames in rows}
+            old = {
+                number: each
+                for number, each in kept.items()
+                if (each.last_seen_unix_s or inf) < unix_s
+            }
+            if not is_dry_run:
+                self._marks.drop(old)
+            yield from old.values()
 
     def stop(self) -> None:
         """Make `receive` return an empty list, now and later. A signal handler may call it."""

@@ -12,6 +12,7 @@ from pipeline.gallery.store import GalleryStore
 from pipeline.live_config import LiveConfig
 from pipeline.privacy.audit import AuditLog
 from pipeline.privacy.finding import live_purge
+from pipeline.privacy.galleries import GalleryPlace
 from pipeline.privacy.job import PurgeJob
 from pipeline.privacy.limits import RetentionConfig
 from pipeline.privacy.lines import read_lines
@@ -69,7 +70,7 @@ def test_a_bug_is_told_and_no_end_of_it(
 def test_pseudonyms_expire_in_a_gallery_in_memory_too(live: Path) -> None:
     with GalleryStore(None, model_hash="0" * 64, clock=lambda: 1.0e9) as store:
         store.found(make_exemplar())
-        with live_purge(LiveConfig(), live, store):
+        with live_purge(LiveConfig(), live, [GalleryPlace(store)]):
             log = AuditLog(live / "audit.jsonl")
             wait_until(lambda: log.path.exists() and len(list(log.entries())) == 2)
         assert store.num_identities() == 0

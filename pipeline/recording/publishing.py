@@ -13,11 +13,11 @@ import random
 import select
 import struct
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from urllib.parse import quote
 
 import cv2
@@ -25,6 +25,7 @@ import numpy as np
 
 from gait.closing import Closing
 from gait.tracklet import Tracklet
+from pipeline import child_process
 from pipeline.errors import ConfigError
 from pipeline.recording.config import PublishConfig
 from pipeline.recording.moment import CaptureTimes, Identities, Moment, Seen, Told
@@ -105,7 +106,8 @@ class Publishing(Closing):
         if publisher is not None and publisher.is_alive:
             return publisher
         if publisher is not None:
-            self._gone = _sum([self._gone, publisher.counts])
+            ended = replace(publisher.counts, waiting=0, error=None)  # that is over
+            self._gone = _sum([self._gone, ended])
         address = self._address(camera)
         publisher = Publisher(camera, address, self._config, self._codec, self._identities)
         self._publishers[camera] = publisher
@@ -277,13 +279,11 @@ class _Sender:
     def __init__(self, order: Order, start_unix_s: float) -> None:
         self._canvas = Canvas(order.width, order.height)
         self._start_s = self._newest_s = start_unix_s
-        # Not of our process group: Ctrl-C is for the run, which then says goodbye.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.recording.pushing"],
+        self._process = child_process.start(
+            "pipeline.recording.pushing",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None

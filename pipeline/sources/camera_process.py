@@ -7,12 +7,10 @@ with ProcessCamera("gate", Address.parse(config.url), config, observer) as camer
 from __future__ import annotations
 
 import logging
-import os
 import random
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from gait.closing import Closing
+from pipeline import child_process
 from pipeline.errors import ConfigError
 from pipeline.sources.address import Address
 from pipeline.sources.camera import WELL_AFTER_S, CameraConfig, CameraCounts
@@ -43,11 +42,6 @@ logger = logging.getLogger(__name__)
 _SILENT_S = 30.0  # a process that says nothing for so long hangs; it has a pulse of a second
 _SMALLEST_STEP_S = 0.001
 _LEAVING_S = 1.5  # for a polite goodbye to the camera, which keeps count of who watches
-# What FFmpeg and Python may want of the environment. Not all of it: there the passwords are.
-_KEPT = (
-    *("PATH", "HOME", "LANG", "LC_", "TZ", "TMPDIR", "PYTHON", "LD_LIBRARY_PATH", "SSL_CERT_"),
-    *("CUDA_", "NVIDIA_", "LIBVA_", "XDG_RUNTIME_DIR"),
-)
 
 
 class _Child(Closing):
@@ -64,7 +58,14 @@ class _Child(Closing):
         try:
             with theirs, memory_file() as file:
                 self.memory = PictureMemory(file)
-                self._process = _started(name, theirs.fileno(), file)
+                files = theirs.fileno(), file
+                self._process = child_process.start(
+                    "pipeline.sources.camera_child",
+                    *(*map(str, files), name),
+                    pass_fds=files,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                )
         except BaseException:
             self.line.close()
             raise
@@ -93,24 +94,6 @@ class _Child(Closing):
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-
-def _started(name: str, *files: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "pipeline.sources.camera_child", *map(str, files), name]
-    return subprocess.Popen(
-        command,
-        pass_fds=files,
-        env=_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for the run
-    )
-
-
-def _environment() -> dict[str, str]:
-    """Return what the process is given: modules from where ours are, and no password."""
-    kept = {key: value for key, value in os.environ.items() if key.startswith(_KEPT)}
-    return {**kept, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pipeline.config import PipelineConfig
 from pipeline.errors import ConfigError
 from pipeline.overload import OverloadConfig
 from pipeline.privacy.limits import RetentionConfig
-from pipeline.recording.config import PublishSetting, RecordingConfig
+from pipeline.recording.config import PublishSetting, RecordingConfig, address_alone
 from pipeline.sinks.live import is_loopback
 from pipeline.sinks.live_config import LiveSinkConfig
 from pipeline.sources.address import HIDDEN, Address, read_password
@@ -32,12 +32,6 @@ _SECRET_KEY = re.compile(
 _SHORTEST_SECRET = 4
 _SHORTEST_TOKEN = 16
 _OWN_SINKS = ("sightings.jsonl", "events.jsonl", "console")  # what every run may have
-
-
-def _address_alone(value: Any) -> Any:
-    if isinstance(value, str):
-        return {"url": value}
-    return value
 
 
 class MetricsConfig(StrictModel):
@@ -113,7 +107,7 @@ class LiveConfig(StrictModel):
             bridges nothing (a new connection begins anew), it only tells later that they left.
     """
 
-    cameras: dict[str, Annotated[CameraConfig, BeforeValidator(_address_alone)]] = Field(
+    cameras: dict[str, Annotated[CameraConfig, BeforeValidator(address_alone)]] = Field(
         default_factory=dict
     )
     batching: BatchingConfig = BatchingConfig()

@@ -12,7 +12,7 @@ from pipeline.errors import PipelineError
 
 logger = logging.getLogger(__name__)
 
-MOST_IN_A_ROW = 10
+_MOST_IN_A_ROW = 10  # with nothing going well in between: the run does nothing any more
 _LOG_EVERY_S = 10.0
 
 
@@ -22,21 +22,12 @@ class Failures:
     Args:
         step: What fails, in words: "perception".
         give_up: Called with an error that says why the run must end.
-        most_in_a_row: How often the same error may come with nothing going well in between.
-            Higher bears longer trouble, at the price of a run that looks well and does nothing.
     """
 
-    def __init__(
-        self,
-        step: str,
-        give_up: Callable[[PipelineError], None],
-        *,
-        most_in_a_row: int = MOST_IN_A_ROW,
-    ) -> None:
+    def __init__(self, step: str, give_up: Callable[[PipelineError], None]) -> None:
         self.count = 0
         self.step = step
         self.give_up = give_up
-        self._most_in_a_row = most_in_a_row
         self._lock = threading.Lock()
         self._last: tuple[type[BaseException], str] | None = None
         self._in_a_row = 0
@@ -56,7 +47,7 @@ class Failures:
             self._last, self._in_a_row = kind, 1 if is_new else self._in_a_row + 1
         words = f"{type(error).__name__}: {error}"
         self._log(kind, words)
-        if self._in_a_row == self._most_in_a_row:
+        if self._in_a_row == _MOST_IN_A_ROW:
             self.give_up(
                 PipelineError(
                     f"{self.step} failed {self._in_a_row} times in a row at {kind[1]}; the last "

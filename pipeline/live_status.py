@@ -241,7 +241,7 @@ class Board:
             state_s = time.monotonic() - row.since_s
             change, samples = row.change, list(row.samples)
             processed, people, newest_s = row.processed, row.people, row.newest_s
-        is_waiting = change is not None and change.retry_in_s is not None
+        retry_in_s = change.retry_in_s if change else None
         fps_in, fps_dropped, fps_processed = _rates(samples)
         return CameraStatus(
             name=camera.name,
@@ -249,9 +249,7 @@ class Board:
             state=camera.state.value,
             state_s=round(state_s, 1),
             reason=change.reason if change else None,
-            retry_in_s=round(max(0.0, change.retry_in_s - state_s), 1)
-            if is_waiting and change and change.retry_in_s is not None
-            else None,
+            retry_in_s=None if retry_in_s is None else round(max(0.0, retry_in_s - state_s), 1),
             fps_in=fps_in,
             fps_processed=fps_processed,
             fps_dropped=fps_dropped,

@@ -90,7 +90,8 @@ def gather(
         _gather(labels, sources, out, with_clips, found)
     except OSError as error:
         shutil.rmtree(out, ignore_errors=True)
-        raise PrivacyError(f"{out}: cannot be written: {error.strerror}") from error
+        where = error.filename or out
+        raise PrivacyError(f"{where}: cannot be read or written: {error.strerror}") from error
     except BaseException:
         shutil.rmtree(out, ignore_errors=True)  # half an answer might be taken for a whole one
         raise

@@ -21,6 +21,7 @@ from pipeline.privacy.receipt import Removed, Tally
 
 _GONE = b"{}"
 _LONGEST_LINE = 1 << 20
+_LAST_S = 1e11  # what calendars can hold; neither is NaN less
 _ROTATED = re.compile(r".+\.\d{6,}\.[^.]+")
 
 
@@ -118,8 +119,9 @@ def _lines(file: BinaryIO) -> Iterator[Line]:
     while (raw := file.readline(_LONGEST_LINE)).endswith(b"\n"):
         if len(raw) > len(_GONE) and raw.strip() != _GONE:
             data = _parsed(raw)
-            if data is not None and isinstance(data.get("at_unix_s"), int | float):
-                at_unix_s = float(data["at_unix_s"])
+            written_s = None if data is None else data.get("at_unix_s")
+            if isinstance(written_s, int | float) and abs(written_s) < _LAST_S:
+                at_unix_s = float(written_s)
             content = data.get("content", data) if data is not None else None
             yield Line(offset, raw[:-1], at_unix_s, content if isinstance(content, dict) else None)
         offset += len(raw)

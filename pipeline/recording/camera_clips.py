@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from itertools import chain
 
@@ -15,6 +15,7 @@ from pipeline.recording.shelf import Shelf, part_of
 from pipeline.sinks.encoder import Encoding
 
 _MOST_TRACKS = 500
+_MOST_CLIPS = 100  # that show one track and are told who it is; somebody may be there for days
 _LONGEST_PAUSE_S = 10.0  # between two pictures of one clip
 
 
@@ -45,7 +46,7 @@ class CameraClips:
         self._clip: Clip | None = None
         self._somebody_s = 0.0  # when somebody was last in view
         self._newest_s = time.monotonic()
-        self._notes: OrderedDict[int, list[ClipNote]] = OrderedDict()  # by track
+        self._notes: OrderedDict[int, deque[ClipNote]] = OrderedDict()  # by track
 
     @property
     def is_recording(self) -> bool:
@@ -148,7 +149,7 @@ class CameraClips:
             self._give_up(clip)
             raise
         for track_id in new_tracks:
-            self._notes.setdefault(track_id, []).append(clip.note)
+            self._notes.setdefault(track_id, deque(maxlen=_MOST_CLIPS)).append(clip.note)
             if len(self._notes) > _MOST_TRACKS:
                 self._notes.popitem(last=False)
         return 1

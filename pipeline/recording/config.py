@@ -88,9 +88,10 @@ class PublishConfig(StrictModel):
         return url
 
 
-def _address_alone(value: object) -> object:
+def address_alone(value: object) -> object:
+    """Return the block that an address alone stands for."""
     return {"url": value} if isinstance(value, str) else value
 
 
-PublishSetting = Annotated[PublishConfig, BeforeValidator(_address_alone)]
+PublishSetting = Annotated[PublishConfig, BeforeValidator(address_alone)]
 """A block, or the address alone."""

@@ -185,9 +185,8 @@ def test_from_half_a_spool_on_new_windows_take_the_room_of_old_ones_and_no_end_i
         sending.start()
         sent = windows(40)
         for window in sent:
-            held = link.fill > 0.5
             queue.put([window])
-            until(lambda held=held: held or not queue.depth)  # type: ignore[misc]
+            until(lambda: link.fill > 0.5 or not queue.depth)
         until(lambda: queue.counts.superseded > 10)
         assert (link.counts["dropped"], queue.depth <= 4) == (0, True)
         assert sending.status().waiting_s > 0

@@ -157,7 +157,7 @@ class Perceiving(Closing):
     def stepped(self, step: Step) -> None:
         """A camera is looked at less often, or more often again."""
         logger.info(
-            "overload: camera %s: every %d. frame, was every %d.: %s",
+            "overload: camera %s: 1 frame in %d, was 1 in %d: %s",
             *(step.camera, step.to_stride, step.from_stride, step.reason),
         )
         content: dict[str, JsonValue] = {"camera": step.camera, "stride": step.to_stride}

@@ -106,6 +106,14 @@ def _config_path(what: Sequence[str]) -> Path | None:
     return Path(files[0])
 
 
+def counted(config: LiveConfig) -> str:
+    """Return how many cameras there are, in words."""
+    number = len(config.cameras)
+    if not number:
+        return "no cameras yet: add them to the configuration or by command (docs/live.md)"
+    return "1 camera" if number == 1 else f"{number} cameras"
+
+
 def warn_of_passwords(what: Sequence[str], config: LiveConfig) -> None:
     """Say so when a password stands on the command line."""
     is_file = _config_path(what) is not None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.live import configuration, run_live, warn_of_passwords
+from pipeline.commands.live import configuration, counted, run_live, warn_of_passwords
 from pipeline.commands.run import Overrides, What
 from pipeline.errors import ConfigError
 from pipeline.live_links import SPOOL_MB
@@ -81,7 +81,7 @@ def perceive(
         reread=reread,
         link=SendTo(link, sender, keys, insecure, spool_mb),
         prints=False,
-        greeting=lambda live: f"{len(config.cameras)} cameras, sent to {link} as {sender}",
+        greeting=lambda live: f"{counted(config)}, sent to {link} as {sender}",
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.live import configuration, run_live, warn_of_passwords
+from pipeline.commands.live import configuration, counted, run_live, warn_of_passwords
 
 What = Annotated[
     list[str],
@@ -46,5 +46,5 @@ def run(
         out,
         reread=reread,
         prints=not quiet,
-        greeting=lambda live: f"{len(config.cameras)} cameras",
+        greeting=lambda live: counted(config),
     )

@@ -191,6 +191,8 @@ class ResultsFolder:
 
     def safe_on_disk(self) -> str:
         """Say what the folder already holds, in one sentence."""
+        if not self.path.is_dir():
+            return "Nothing was written."
         streams = self._stream_folders()
         frames = sum(_count_lines(stream.masks) for stream in streams)
         tracklets = sum(len(list(stream.tracklets.glob("*.npz"))) for stream in streams)

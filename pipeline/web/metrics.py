@@ -319,7 +319,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/readyz":
             self._send_health(self.server.health.ready())
         elif not self._is_controlled(path):
-            self._send(404, "text/plain", b"expected /metrics, /healthz or /readyz\n")
+            more = b" (commands: /status and /control)" if self.server.control else b""
+            self._send(404, "text/plain", b"expected /metrics, /healthz or /readyz" + more + b"\n")
 
     do_HEAD = do_GET
 

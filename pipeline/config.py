@@ -14,7 +14,7 @@ from pipeline.gallery.gallery import GalleryConfig
 from pipeline.sources.source import ReadConfig
 from pipeline.stages.appearance import AppearanceConfig
 from pipeline.stages.assemble import AssemblerConfig
-from pipeline.stages.camera_motion import CameraMotionConfig
+from pipeline.stages.camera_motion import FlowConfig
 from pipeline.stages.detect import DetectorConfig
 from pipeline.stages.encode import EncoderConfig
 from pipeline.stages.segment import SegmenterConfig
@@ -72,7 +72,7 @@ class PipelineConfig(StrictModel):
         default={"kind": "yolo"}, validate_default=True
     )
     appearance: Annotated[AppearanceConfig | None, _by_kind("histogram")] = None
-    camera_motion: Annotated[CameraMotionConfig | None, _by_kind("flow")] = None
+    camera_motion: Annotated[FlowConfig | None, _by_kind("flow")] = None
     tracker: Annotated[TrackerConfig, _by_kind("bytetrack")] = Field(
         default={"kind": "bytetrack"}, validate_default=True
     )

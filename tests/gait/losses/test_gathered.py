@@ -33,7 +33,7 @@ def _run(world_size: int, folder: Path) -> list[dict[str, Any]]:
     subprocess.run(
         [sys.executable, WORKER, str(world_size), folder],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=100,
+        timeout=250,
         check=True,
     )
     return [dict(np.load(folder / f"{rank}.npz")) for rank in range(world_size)]

@@ -26,7 +26,7 @@ def told_by(world_size: int, config: TrainingConfig, folder: Path) -> list[dict[
     subprocess.run(
         [sys.executable, *(torchrun if world_size > 1 else []), SCRIPT,
          str(folder / "config.json"), str(folder)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=100, check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=250, check=True,
     )  # fmt: skip
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(world_size)]
 

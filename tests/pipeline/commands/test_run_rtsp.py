@@ -13,7 +13,7 @@ from tests.pipeline.commands.test_run import NASTY, NASTY_SPELLINGS, Program
 from tests.pipeline.live_walkers import IN_TIME_S, SIZE, write_config, write_walker
 from tests.pipeline.sources.conftest import RtspServer, write_units
 
-pytestmark = [pytest.mark.rtsp, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.rtsp
 
 QUICK = {"stall_s": 4.0, "open_timeout_s": 5.0, "retry_first_s": 0.3, "retry_longest_s": 1.0}
 

@@ -69,7 +69,7 @@ def config(shapes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path
 def run(*arguments: object, ok: bool = True) -> str:
     done = subprocess.run(
         [*PROGRAM, *map(str, arguments)],
-        env=ENVIRONMENT, capture_output=True, text=True, timeout=110, check=False,
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=250, check=False,
     )  # fmt: skip
     assert (done.returncode == 0) == ok, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -166,7 +166,7 @@ def test_many_processes_train_one_network(config: Path, tmp_path: Path) -> None:
             "-m", "pipeline.cli", "train", str(config), "--device", "cpu", "--out",
             str(tmp_path / "run"), "iterations=40", "checkpoints.every=20", "evaluation.every=40",
         ],
-        env=ENVIRONMENT, capture_output=True, text=True, timeout=110, check=False,
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=250, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2 x cpu" in done.stderr
@@ -215,7 +215,7 @@ def test_subjects_left_out_are_told_and_a_missing_file_ends_with_code_1(
 def test_a_wrong_setting_ends_with_code_2_and_names_it(config: Path) -> None:
     done = subprocess.run(
         [*PROGRAM, "train", str(config), "optimiser.lr=1"],
-        env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False,
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=250, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert re.search(r"optimiser\.lr: unknown key", done.stderr)

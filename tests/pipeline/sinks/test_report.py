@@ -296,7 +296,7 @@ def browse(url: str, scratch: Path) -> tuple[Page, str, set[str]]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=250,
     )
     events = json.loads((scratch / "net.json").read_text())["events"]
     requests = [e["params"] for e in events if "initiator" in e.get("params", {})]

@@ -28,7 +28,6 @@ from tests.servers.http_camera import (
 )
 from tests.servers.watch import Diary, wait_for
 
-pytestmark = pytest.mark.timeout(120)
 
 CLIP_FPS = 25
 NUM_EPOCHS = 3

@@ -18,7 +18,7 @@ from pipeline.values import Frame
 from tests.pipeline.sources.conftest import MakeServer
 from tests.servers.rtsp_process import FPS, write_units
 
-pytestmark = [pytest.mark.rtsp, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.rtsp
 
 # Quick to try again, but as patient as by default: a busy machine sends nothing for a second.
 QUICK = {"stall_s": 4.0, "open_timeout_s": 5.0, "retry_first_s": 0.3, "retry_longest_s": 1.0}

@@ -14,7 +14,7 @@ from tests.servers import chaos, chaos_many
 from tests.servers.chaos import SHORT, Effort
 from tests.servers.watch import Row
 
-pytestmark = [pytest.mark.rtsp, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.rtsp
 
 
 @pytest.fixture(scope="module")

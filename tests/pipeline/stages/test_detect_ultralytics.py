@@ -159,7 +159,7 @@ def test_ultralytics_prints_nothing_and_leaves_the_home_folder_alone(tmp_path: P
     for name in ("YOLO_CONFIG_DIR", "YOLO_VERBOSE", "PYTEST_CURRENT_TEST"):
         home.pop(name, None)
     done = subprocess.run(
-        [sys.executable, "-c", program], env=home, capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", program], env=home, capture_output=True, text=True, timeout=250
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
@@ -177,7 +177,7 @@ def test_without_ultralytics_the_error_gives_the_command(tmp_path: Path) -> None
         "except ModelError as error:\n    assert 'pip install' in str(error), error\n"
         "else:\n    raise SystemExit('built without ultralytics')\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=250)
 
 
 def test_the_adapter_is_what_a_pt_gets(saved: dict[str, Path]) -> None:

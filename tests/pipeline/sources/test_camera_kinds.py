@@ -28,7 +28,6 @@ from tests.servers.http_camera import (
 )
 from tests.servers.watch import Diary, wait_for
 
-
 CLIP_FPS = 25
 NUM_EPOCHS = 3
 LONG_S = 30.0  # for what comes within a second where nobody else wants the processor

@@ -35,7 +35,6 @@ from tests.pipeline.sources.conftest import MakeServer
 from tests.servers.rtsp_process import write_units
 from tests.servers.watch import Diary, wait_for
 
-
 LONG_S = 40.0  # for what takes a second where nobody else wants the processor
 SECRET = "hunter22"
 

@@ -40,7 +40,9 @@ app = typer.Typer(
 _Who = Annotated[str, typer.Argument(help="Name or pseudonym.", show_default=False)]
 _Where = Annotated[
     list[str],
-    typer.Argument(help="Galleries, folders of results, files of sinks.", show_default=False),
+    typer.Argument(
+        help="Galleries, folders of results or clips, files of sinks.", show_default=False
+    ),
 ]
 
 
@@ -212,13 +214,14 @@ def _known(who: str, places: Sequence[Place]) -> Iterator[tuple[GalleryStore, Id
 def _sources(who: str, places: Sequence[Place], log: AuditLog, where: Sequence[str]) -> Sources:
     from pipeline.privacy.access import Sources
     from pipeline.privacy.audit import AuditLog, audit_path
-    from pipeline.privacy.folders import DataFolder
+    from pipeline.privacy.folders import ClipsFolder, DataFolder
     from pipeline.privacy.galleries import write_person
     from pipeline.privacy.places import LinesPlace, RowsPlace
 
     beside = {audit_path(Path(name)) for name in where if "://" not in name} - {log.path}
     return Sources(
         folders=[each for each in places if isinstance(each, DataFolder)],
+        clips=[each for each in places if isinstance(each, ClipsFolder)],
         lines=[each.path for each in places if isinstance(each, LinesPlace)],
         databases=[each.path for each in places if isinstance(each, RowsPlace)],
         logs=[log, *(AuditLog(path) for path in sorted(beside) if path.is_file())],

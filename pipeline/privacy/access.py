@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 from pipeline.errors import PrivacyError
 from pipeline.privacy.audit import AuditLog
 from pipeline.privacy.audit_entry import AuditEntry
-from pipeline.privacy.folders import DataFolder
+from pipeline.privacy.folders import ClipsFolder, DataFolder
 from pipeline.privacy.lines import read_lines, rotated
 from pipeline.privacy.rows import rows_of
 
@@ -33,6 +33,7 @@ class Sources:
 
     Attributes:
         folders: Results of runs.
+        clips: Clips elsewhere.
         lines: Files of events elsewhere.
         databases: Databases of events.
         logs: Audit logs.
@@ -40,6 +41,7 @@ class Sources:
     """
 
     folders: Sequence[DataFolder] = ()
+    clips: Sequence[ClipsFolder] = ()
     lines: Sequence[Path] = ()
     databases: Sequence[Path] = ()
     logs: Sequence[AuditLog] = ()
@@ -131,15 +133,25 @@ def _gather(
     entries = (entry for log in sources.logs for entry in entries_about(log, labels))
     found.num_entries = _write(out / "audit.jsonl", (json.loads(e.as_bytes()) for e in entries))
     for number, folder in enumerate(sources.folders, start=1):
-        clips = list(folder.clips_of(labels))
-        copied = [*folder.tracklets_of(labels), *(clips if with_clips else ())]
-        for path in copied:
-            name = Path("files", str(number), path.relative_to(folder.path))
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, out / name)
-            found.files.append(str(name))
-        found.left_out += [*folder.showing_everybody(labels), *(() if with_clips else clips)]
+        found.files += _copied(folder.tracklets_of(labels), folder.path, out, number)
+        found.left_out += folder.showing_everybody(labels)
+    clips = [*(folder.clips for folder in sources.folders), *sources.clips]
+    for number, each in enumerate(clips, start=1):
+        paths = list(each.clips_of(labels))
+        if with_clips:
+            found.files += _copied(paths, each.path.parent, out, number)
+        else:
+            found.left_out += paths
     (out / "README.txt").write_text(_index(labels, found), encoding="utf-8")
+
+
+def _copied(paths: Iterable[Path], folder: Path, out: Path, number: int) -> Iterator[str]:
+    """Copy files of the folder of a number; yield their names in `out`."""
+    for path in paths:
+        name = Path("files", str(number), path.relative_to(folder))
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, out / name)
+        yield str(name)
 
 
 def entries_about(log: AuditLog, labels: frozenset[str]) -> Iterator[AuditEntry]:

@@ -12,12 +12,13 @@ from pipeline.gallery.store import GalleryStore
 from pipeline.live_config import LiveConfig
 from pipeline.privacy.audit import AuditLog, audit_path
 from pipeline.privacy.cipher import Cipher
-from pipeline.privacy.folders import DataFolder
+from pipeline.privacy.folders import ClipsFolder, DataFolder
 from pipeline.privacy.galleries import GalleryPlace
 from pipeline.privacy.job import PurgeJob
 from pipeline.privacy.keys import KeyConfig
 from pipeline.privacy.places import LinesPlace, Place, RowsPlace
 from pipeline.privacy.retention import Remover
+from pipeline.recording.shelf import LOCK
 from pipeline.sinks.live_config import JsonlSinkConfig, SqliteSinkConfig
 from pipeline.sinks.sqlite_sink import APPLICATION_ID
 
@@ -39,7 +40,7 @@ def place(name: str, stack: ExitStack, key: KeyConfig | None = None) -> Place:
         if not path.exists():
             raise ConfigError(f"{name}: expected a folder, a gallery or a file of events: no such")
         if path.is_dir():
-            return DataFolder.at(path)
+            return ClipsFolder(path) if (path / LOCK).is_file() else DataFolder.at(path)
         if path.suffix == ".jsonl":
             return LinesPlace(path)
         if _is_of_sink(path):
@@ -101,7 +102,10 @@ def log_beside(names: Sequence[str], audit: Path | None) -> AuditLog:
 
 def _written_places(config: LiveConfig, out: Path) -> Iterator[Place]:
     if out.is_dir():
-        yield DataFolder.at(out)
+        yield (results := DataFolder.at(out))
+        clips = None if config.recording is None else ClipsFolder(out / config.recording.folder)
+        if clips not in (None, results.clips):
+            yield clips
     for sink in config.sinks:
         if isinstance(sink, JsonlSinkConfig):
             yield LinesPlace(Path(sink.path))

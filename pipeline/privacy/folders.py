@@ -18,8 +18,6 @@ from pipeline.sinks.tracklets import read_tracklet
 
 # A file goes as soon as one of the kinds that it holds is too old.
 _FILES: dict[str, tuple[DataKind, ...]] = {
-    "clips/*/*.mp4": ("video",),
-    "clips/*/*.json": ("video",),
     "streams/*/annotated.mp4": ("video",),
     "streams/*/tracklets/track-*.npz": ("silhouettes", "embeddings"),
     "streams/*/tracklets/track-*.png": ("silhouettes",),
@@ -28,6 +26,44 @@ _FILES: dict[str, tuple[DataKind, ...]] = {
     "checked.json": ("sightings",),
     "report.html": ("silhouettes", "sightings"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class ClipsFolder:
+    """A folder of clips of a live run, a `Place`.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return str(self.path)
+
+    def purge(self, limits: Limits, *, is_dry_run: bool) -> Iterator[Removed]:
+        """Remove old clips, with their records."""
+        files = [each for end in ("mp4", "json") for each in sorted(self.path.glob(f"*/*.{end}"))]
+        old = [path for path in files if not path.is_symlink() and is_old(path, limits.video_s)]
+        yield from _remove_files("video", self.name, old, is_dry_run)
+
+    def forget(
+        self, labels: frozenset[str], *, with_everybody: bool, is_dry_run: bool
+    ) -> Iterator[Removed]:
+        """Remove the clips that show them."""
+        yield from _remove_files("video", self.name, self.clips_of(labels), is_dry_run)
+
+    def clips_of(self, labels: frozenset[str]) -> Iterator[Path]:
+        """Yield the clips, and their records, that show one of `labels`."""
+        for path in sorted(self.path.glob("*/*.json")):
+            try:
+                tracks = ClipRecord.model_validate_json(path.read_bytes()).tracks
+            except (OSError, ValueError):  # removed meanwhile, or not a clip's
+                continue
+            if any(track.identity in labels for track in tracks):
+                yield from (each for each in (path.with_suffix(".mp4"), path) if each.is_file())
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +119,10 @@ class DataFolder:
             if not path.is_symlink() and read_tracklet(path).identity in labels:
                 yield from (each for each in (path.with_suffix(".png"), path) if each.is_file())
 
-    def clips_of(self, labels: frozenset[str]) -> Iterator[Path]:
-        """Yield the clips, and their records, that show one of `labels`."""
-        for path in sorted(self.path.glob("clips/*/*.json")):
-            try:
-                tracks = ClipRecord.model_validate_json(path.read_bytes()).tracks
-            except (OSError, ValueError):  # removed meanwhile, or not a clip's
-                continue
-            if any(track.identity in labels for track in tracks):
-                yield from (each for each in (path.with_suffix(".mp4"), path) if each.is_file())
+    @property
+    def clips(self) -> ClipsFolder:
+        """Where clips are, unless `recording.folder` says otherwise."""
+        return ClipsFolder(self.path / "clips")
 
     def streams_of(self, labels: frozenset[str]) -> Iterator[StreamFolder]:
         """Yield the folders of the recordings in which one of `labels` was seen."""
@@ -123,6 +154,7 @@ class DataFolder:
             if old := [kind for kind in kinds if is_old(path, since_s[kind])]:
                 going[old[0]].append(path)
         yield from self._remove(going, is_dry_run)
+        yield from self.clips.purge(limits, is_dry_run=is_dry_run)
         yield from LinesPlace(self.sightings).purge(limits, is_dry_run=is_dry_run)
 
     def forget(
@@ -142,12 +174,11 @@ class DataFolder:
         pages = [self.path / "report.html", self.path / "checked.json"]
         is_seen = next(self.sightings_of(labels), None) is not None
         groups: dict[DataKind, list[Path]] = {
-            "video": list(self.clips_of(labels)),
+            "video": self.showing_everybody(labels) if with_everybody else [],
             "silhouettes": list(self.tracklets_of(labels)),
             "sightings": [each for each in pages if is_seen and each.is_file()],
         }
-        if with_everybody:
-            groups["video"] += self.showing_everybody(labels)
+        yield from self.clips.forget(labels, with_everybody=with_everybody, is_dry_run=is_dry_run)
         yield from self._remove(groups, is_dry_run)
         # At last: they tell where else to look, should this be killed half way.
         lines = LinesPlace(self.sightings)
@@ -164,14 +195,13 @@ class DataFolder:
         self, groups: Mapping[DataKind, Iterable[Path]], is_dry_run: bool
     ) -> Iterator[Removed]:
         for kind, paths in groups.items():
-            if removed := _remove_files(kind, self.name, paths, is_dry_run):
-                yield removed
+            yield from _remove_files(kind, self.name, paths, is_dry_run)
 
 
 def _remove_files(
     kind: DataKind, where: str, paths: Iterable[Path], is_dry_run: bool
-) -> Removed | None:
-    """Remove files; return what went, None when there were none."""
+) -> Iterator[Removed]:
+    """Remove files, and then yield what went."""
     tally = Tally(kind, where)
     for path in paths:
         try:
@@ -186,4 +216,5 @@ def _remove_files(
         except OSError as error:
             raise PrivacyError(f"{path}: cannot be removed: {error.strerror}") from error
         tally.add(digest, written_s)
-    return tally.removed
+    if removed := tally.removed:
+        yield removed

@@ -30,7 +30,9 @@ from pipeline.sinks.folder import PART, folder_name
 
 logger = logging.getLogger(__name__)
 
-_LOCK = ".recording"
+LOCK = ".recording"
+"""Says that a folder is of clips, and whose it is just now."""
+
 _CLIP = re.compile(r"(\d{8}T\d{6}\.\d{3})Z(-\d+)?\.mp4")
 _STAMP = "%Y%m%dT%H%M%S.%f"
 _DAY_S = 86400
@@ -134,7 +136,7 @@ class Shelf(Closing):
         lock: io.FileIO | None = None
         try:
             self.folder.mkdir(_MODE, parents=True, exist_ok=True)
-            lock = io.FileIO(os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o640), "r+")
+            lock = io.FileIO(os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o640), "r+")
             fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if lock is not None:

@@ -14,7 +14,7 @@ from pipeline.errors import PrivacyError
 from pipeline.gallery.store import GalleryStore
 from pipeline.privacy.access import Sources, also_called, gather, gather_zip
 from pipeline.privacy.audit import AuditLog
-from pipeline.privacy.folders import DataFolder
+from pipeline.privacy.folders import ClipsFolder, DataFolder
 from pipeline.privacy.galleries import write_person
 from pipeline.sinks.sqlite_sink import SqliteSink
 from tests.pipeline.privacy.conftest import event
@@ -68,6 +68,16 @@ def test_what_shows_others_is_left_out_and_named(sources: Sources, tmp_path: Pat
     found = gather(THEM, sources, tmp_path / "with clips", with_clips=True)
     assert len(found.files) == 4
     assert len(found.left_out) == 3
+
+
+def test_clips_that_are_kept_elsewhere_are_gathered_too(live: Path, tmp_path: Path) -> None:
+    elsewhere = (live / "clips").rename(tmp_path / "video")
+    sources = Sources(clips=[ClipsFolder(elsewhere)])
+    assert len(gather(THEM, sources, tmp_path / "theirs").left_out) == 2
+    found = gather(THEM, sources, tmp_path / "with clips", with_clips=True)
+    assert found.files == [
+        f"files/1/video/gate/20261121T081803.123Z.{end}" for end in ("mp4", "json")
+    ]
 
 
 def test_it_may_be_one_zip_that_its_owner_alone_may_read(sources: Sources, tmp_path: Path) -> None:

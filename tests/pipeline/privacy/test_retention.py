@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,15 @@ import pytest
 from pipeline.errors import PrivacyError
 from pipeline.gallery.exemplar import Enrolment
 from pipeline.gallery.store import GalleryStore
+from pipeline.live_config import LiveConfig
+from pipeline.privacy import finding
 from pipeline.privacy.audit import AuditLog
 from pipeline.privacy.folders import DataFolder
 from pipeline.privacy.galleries import GalleryPlace
 from pipeline.privacy.limits import RetentionConfig
 from pipeline.privacy.places import LinesPlace, Place, RowsPlace, is_old
 from pipeline.privacy.retention import PartlyRemoved, Removal, Remover
+from pipeline.recording.shelf import LOCK
 from pipeline.sinks.sightings import read_sightings
 from pipeline.sinks.sqlite_sink import SqliteSink
 from tests.pipeline.privacy.conftest import DAY_S, NOW_S, event, kill_while, make_exemplar, make_old
@@ -111,6 +115,24 @@ def test_a_live_folder_loses_old_lines_and_old_clips_and_keeps_the_others(
     assert sorted((live / "clips" / "gate").iterdir()) == clips[2:]
     assert {each.kind: each.count for each in removal.removed} == {"video": 2, "sightings": 5}
     assert purged(log, place, video_days=7.0, sightings_days=5.5) == Removal(())
+
+
+def test_clips_that_are_kept_elsewhere_go_too(log: AuditLog, live: Path, tmp_path: Path) -> None:
+    elsewhere = (live / "clips").rename(tmp_path / "video")
+    (elsewhere / LOCK).touch()
+    config = LiveConfig.model_validate({"recording": {"folder": str(elsewhere)}})
+    clips = sorted((elsewhere / "gate").iterdir())
+    for clip in clips[:2]:
+        make_old(clip, 9.0)
+    for clip in clips[2:]:
+        make_old(clip, 1.0)
+    with ExitStack() as stack:
+        places = list(finding.configured_places(config, live, stack))
+        assert finding.place(str(elsewhere), stack) in places
+    purge(places, RetentionConfig(video_days=7.0), log)
+    assert sorted((elsewhere / "gate").iterdir()) == clips[2:]
+    Remover(places, log, "bert").forget(frozenset({"person-002"}), subject="person-002")
+    assert not list((elsewhere / "gate").iterdir())
 
 
 def test_the_files_of_sinks_lose_old_sightings(log: AuditLog, live: Path, tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ OURS = {
     "our ByteTrack": "bytetrack",
     "our OC-SORT": "ocsort",
     "our BoT-SORT": "botsort",
+    "our ByteTrack, proposed": "bytetrack,box_noise=0.1,box_margin=0.1,min_overlap=0.2",
+    "our BoT-SORT, proposed": "botsort,box_noise=0.1,box_margin=0.0",
     "our SORT, as in the paper": f"sort,{_PAPER},lost_s=1.5",
     "our ByteTrack, as in the paper": (
         f"bytetrack,{_PAPER},min_overlap=0.2,min_low_overlap=0.5,min_new_overlap=0.3"
@@ -106,7 +108,7 @@ class Peers:
         if not python.is_file():
             say(f"installing {', '.join(packages)} into {folder}")
             venv.create(folder, with_pip=True, clear=True)
-            command = [python, "-m", "pip", "-q", "install", *packages]
+            command = [str(python), "-m", "pip", "-q", "install", *packages]
             subprocess.run(command, check=True, env=_environment())
         # ultralytics and torch lie where this script runs: neither need be installed twice
         site = Path(np.__file__).parent.parent
@@ -212,11 +214,12 @@ def rendered(out: Path, people: int, duration: float) -> list[Scene]:
 
 def _detect(video: Path, folder: Path) -> None:
     """Write what the bundled detector finds, without appearance."""
+    from pipeline.sources.source import ReadConfig
     from pipeline.sources.video import VideoSource
     from pipeline.stages.detect import YoloConfig
 
     detector = YoloConfig().build()
-    with VideoSource(str(video)) as source:
+    with VideoSource(video, video.stem, ReadConfig()) as source:
         found = [each for frame in source for each in detector.detect([frame])]
     crossing_module().write_detections(folder, found)
 
@@ -326,8 +329,8 @@ def totalled(tallies: Iterable[Tally]) -> Tally:
 
 def accuracy_table(ran: Mapping[str, Ran]) -> list[str]:
     """Return a table of scores, best HOTA first."""
-    head = ("tracker", "HOTA", "AssA", "IDF1", "MOTA", "switches", "tracks", "purity")
-    head += ("pure 2 s", "pure 4 s", "pure 8 s", "usable s")
+    head = ["tracker", "HOTA", "AssA", "IDF1", "MOTA", "switches", "tracks", "purity"]
+    head += ["pure 2 s", "pure 4 s", "pure 8 s", "usable s"]
     totals = {name: totalled(one.tallies.values()) for name, one in ran.items()}
     rows = []
     for name, t in sorted(totals.items(), key=lambda item: -item[1].hota):

@@ -40,7 +40,7 @@ HIGH, LOW, NEW, LOST_S, CONFIRM = 0.5, 0.1, 0.6, 1.5, 3
 
 
 def _supervised(tracker: Any, step: str) -> Parts:
-    import supervision
+    import supervision  # type: ignore[import-not-found]
 
     def prepare(boxes: Any, sure: Any, features: Any) -> Any:
         return supervision.Detections(
@@ -95,7 +95,7 @@ def pypi(name: str) -> Callable[..., Parts]:
 
 def norfair_tracker(fps: float, *, same: bool) -> Parts:
     """norfair with IoU, the distance its documentation recommends for boxes."""
-    import norfair
+    import norfair  # type: ignore[import-not-found]
 
     settings: dict[str, Any] = {"distance_function": "iou", "distance_threshold": 0.7}
     least = 0.0
@@ -210,7 +210,7 @@ def versions() -> dict[str, str]:
 
 def evaluate(folder: Path, results: Path) -> dict[str, float]:
     """Return TrackEval's own figures, for results on recordings where everybody counts."""
-    import trackeval
+    import trackeval  # type: ignore[import-not-found]
 
     quiet = {"PRINT_CONFIG": False}
     metrics = [getattr(trackeval.metrics, name)(quiet) for name in ("HOTA", "CLEAR", "Identity")]

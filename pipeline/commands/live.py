@@ -195,5 +195,5 @@ def _log_without(secrets: Sequence[str]) -> None:
     """Log what happens to cameras, and never a password, whoever quotes it."""
     for handler in logging.getLogger().handlers:
         handler.setFormatter(_HidingFormatter(secrets))
-    for name in ("live_run", "live_cameras", "live_perceiving", "recording"):
+    for name in ("live_run", "live_cameras", "live_perceiving", "privacy.job", "recording"):
         logging.getLogger(f"pipeline.{name}").setLevel(logging.INFO)

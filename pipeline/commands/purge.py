@@ -32,7 +32,7 @@ def purge(
         list[str],
         typer.Argument(
             metavar="CONFIG.yaml | FOLDER | GALLERY...",
-            help="A configuration of `run`, folders of results or clips, galleries, files of sinks.",
+            help="A configuration of `run`, galleries, folders of results or clips, sinks' files.",
             show_default=False,
         ),
     ],

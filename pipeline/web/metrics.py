@@ -125,11 +125,8 @@ class LiveMetrics:
         for metric in [*metrics, *self._of_camera.values()]:
             _remove(metric, own)
         with self._lock:
-            self._totals = {key: n for key, n in self._totals.items() if key[1] != (own,)}
-
-    def observe(self, stage: str, seconds: float) -> None:
-        """Count how long a stage took; its name must not come from outside."""
-        self.latencies.observe(stage, seconds)
+            for counter in self._of_camera.values():
+                self._totals.pop((counter, (own,)), None)
 
     def sighting(self, camera: str) -> None:
         """Somebody was seen."""

@@ -37,7 +37,7 @@ def shown_metrics() -> set[str]:
     metrics.camera_stride("gate", 1)
     metrics.sighting("gate")
     metrics.sink("log", SinkCounts())
-    metrics.observe("stage", 0.1)
+    metrics.latencies.observe("stage", 0.1)
     metrics.link(LinkStatus(endpoint="tcp://hub:5800", counts={"sent": 1}))
     families = text_string_to_metric_families(generate_latest(metrics.registry).decode())
     return {sample.name for family in families for sample in family.samples}

@@ -100,6 +100,15 @@ def test_a_removed_camera_leaves_no_numbers(metrics: LiveMetrics, server: Metric
     assert 'trackletgait_sightings_total{camera="door"} 1.0' in text
 
 
+def test_a_sink_of_a_removed_camera_s_name_is_not_counted_twice(
+    metrics: LiveMetrics, server: MetricsServer
+) -> None:
+    metrics.sink("gate", SinkCounts(written=3))
+    metrics.camera_removed("gate")
+    metrics.sink("gate", SinkCounts(written=4))
+    assert value(server, "trackletgait_sink_written_total", sink="gate") == 4
+
+
 def test_queue_overload_sinks_stages_and_the_process_are_shown(
     metrics: LiveMetrics, server: MetricsServer
 ) -> None:
@@ -107,7 +116,7 @@ def test_queue_overload_sinks_stages_and_the_process_are_shown(
     metrics.overload(Level.FEWER_FRAMES)
     metrics.sink("log", SinkCounts(written=3, dropped=2, waiting=1, error="full"))
     for seconds in (0.05, 0.15, 5.0):
-        metrics.observe("capture to track", seconds)
+        metrics.latencies.observe("capture to track", seconds)
     assert value(server, "trackletgait_queue_depth") == 5
     assert value(server, "trackletgait_windows_superseded_total") == 4
     assert value(server, "trackletgait_overload_level") == 2

@@ -30,7 +30,7 @@ def shelf(folder: Path, keep_bytes: float = 1e9, keep_days: float | None = None)
 def test_the_oldest_clips_of_all_cameras_make_room_and_it_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "pipeline.recording")
     clips = [put(tmp_path, camera, h) for h, camera in enumerate("babbaa")][::-1]
     with shelf(tmp_path, keep_bytes=3300):
         pass

@@ -75,10 +75,10 @@ class BotSort(TableTracker[LookingTable]):
             false tracks, at the price of missing people who move fast.
         max_looks_distance: Appearance counts for pairs whose cosine distance is below
             (theta_emb). Higher trusts appearance in other light, at the price of mistaking people
-            in similar clothes for each other; 0 leaves appearance out.
+            in similar clothes for each other; 0 leaves appearance out. The paper's is 0.25.
         min_looks_overlap: Appearance counts for pairs that overlap by more (1 - theta_iou).
             Higher asks the looks of near people only, at the price of losing those whose
-            prediction is off.
+            prediction is off. The paper's is 0.5.
         looks_memory: Share of what is known of a person's looks that a new sighting keeps.
             Higher forgets slower what people look like, at the price of knowing new sides of them
             later.
@@ -113,11 +113,11 @@ class BotSort(TableTracker[LookingTable]):
         min_overlap: float = 0.2,
         min_low_overlap: float = 0.5,
         min_new_overlap: float = 0.3,
-        max_looks_distance: float = 0.25,
-        min_looks_overlap: float = 0.5,
+        max_looks_distance: float = 0.3,
+        min_looks_overlap: float = 0.1,
         looks_memory: float = 0.9,
         max_newcomer_overlap: float = 0.4,
-        box_margin: float = 0.2,
+        box_margin: float = 0.1,
         lost_s: float = 1.5,
         confirm_frames: int = 3,
         box_noise: float = 0.2,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from trackers.association import overlapping
 from trackers.botsort import BotSort
 from trackers.boxes import Detections, Tracks
 
@@ -41,7 +42,7 @@ def turning_round(people: People) -> list[Detections]:
 
 def test_looks_keep_apart_people_who_turn_round_where_they_meet(people: People) -> None:
     frames = turning_round(people)
-    seen = feed(BotSort(max_newcomer_overlap=1.0, min_looks_overlap=0.05), *frames)
+    seen = feed(BotSort(max_newcomer_overlap=1.0), *frames)
     blind = feed(BotSort(max_newcomer_overlap=1.0, max_looks_distance=0.0), *frames)
     assert set(by_row(seen[5]).values()) == {1, 2}
     assert by_row(seen[5]) == by_row(seen[-1])
@@ -49,13 +50,13 @@ def test_looks_keep_apart_people_who_turn_round_where_they_meet(people: People) 
 
 
 def test_a_pair_costs_what_the_papers_equation_says(people: People) -> None:
-    tracker = BotSort(confirm_frames=1, box_margin=0.0)
+    tracker = BotSort(
+        confirm_frames=1, box_margin=0.0, max_looks_distance=0.25, min_looks_overlap=0.5
+    )
     feed(tracker, looking(people((100, 200), (300, 200)), RED, BLUE))
     mixed = np.float32(0.8) * RED + np.float32(0.6) * BLUE
     found = looking(people((104, 200), (112, 200), (300, 200)), mixed, RED, RED)
     scene = tracker._scene(found, 0.04)
-    from trackers.association import overlapping
-
     known = tracker._table
     wide = tracker._filter.xyxy(known.states)
     pairs = overlapping(wide, scene.wide)

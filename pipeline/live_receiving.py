@@ -13,6 +13,7 @@ from gait.tracklet import Tracklet
 from pipeline.errors import LinkError, OutputError
 from pipeline.live_identity import Told, sighting_id
 from pipeline.live_status import LinkStatus
+from pipeline.privacy.lines import rotated
 from pipeline.transport.spool import Track
 
 if TYPE_CHECKING:
@@ -140,11 +141,8 @@ class LiveReceiving:
 
 
 def _contents(sightings: Path) -> Iterator[Mapping[str, object]]:
-    full = sorted(sightings.parent.glob(f"{sightings.stem}.*{sightings.suffix}"))[-1:]
     try:
-        for path in (*full, sightings):
-            if not path.exists():
-                continue
+        for path in rotated(sightings)[-2:]:
             with path.open("rb") as lines:
                 for line in lines:
                     event = json.loads(line)

@@ -103,7 +103,7 @@ def is_shown(video: Path, rgb: tuple[int, int, int]) -> bool:
 def test_a_server_that_was_away_gets_the_picture_again(
     taker: Callable[..., Taker], caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "pipeline.recording")
     server = taker()
     with publishing(server.port) as publisher:
         push_until(lambda: publisher.counts.written > 3, publisher)

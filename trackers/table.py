@@ -127,7 +127,8 @@ class TableTracker(ABC, Generic[T]):
         new_confidence: Confidence a new track needs.
         max_newcomer_overlap: Nobody new begins where somebody matched overlaps by more.
         box_margin: Boxes are widened by this fraction of their size before they are compared.
-        lost_s: Seconds a person may be out of sight and keep their id.
+        lost_s: Seconds a person may be out of sight and keep their id. Where the next frame comes
+            later than that, everybody in it is somebody new.
         confirm_frames: Frames in a row a new track must be seen before it is reported.
     """
 
@@ -270,10 +271,11 @@ class TableTracker(ABC, Generic[T]):
         """Return the tracks at the frame's time, and the ids of those out of sight for too long."""
         table = self._table
         unseen_s = table.unseen_s + scene.interval_s
-        is_alive = (unseen_s <= self._lost_s + _ROUNDING_S) | ~table.is_known
-        ended = tuple(table.ids[~is_alive].tolist())
+        is_alive = unseen_s <= self._lost_s + _ROUNDING_S
         aged = replace(table, unseen_s=unseen_s)
-        return (aged[is_alive] if ended else aged), ended
+        if is_alive.all():
+            return aged, ()
+        return aged[is_alive], tuple(table.ids[table.is_known & ~is_alive].tolist())
 
     def _followed(
         self, known: T, predicted: BoxStates, matching: Matching, scene: Scene

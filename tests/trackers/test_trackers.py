@@ -150,6 +150,15 @@ def test_a_gap_longer_than_the_buffer_ends_everybody(make: Make) -> None:
     assert (ids(after), sorted(after.ended)) == ([], [1, 2, 3, 4])
 
 
+@ours
+def test_a_gap_of_an_age_is_no_trouble_for_those_not_confirmed_yet(make: Make) -> None:
+    frames = crossing(8)
+    tracker = make(lost_s=1.0)
+    tracker.update(frames[0], interval_s=0.04)
+    assert ids(tracker.update(frames[0], interval_s=1e300)) == []
+    assert len(seen_by(tracker, frames[1:4])[-1]) == 4
+
+
 @all_trackers
 def test_empty_frames_are_frames(make: Make) -> None:
     tracker = make()
@@ -418,7 +427,7 @@ def grown(make: Make, frames: int) -> int:
             boxes = np.concatenate([left, left + np.array([40, 100], dtype=np.float32)], axis=1)
         found = Detections(boxes, confidence, features=LOOKS[:4])
         tracker.update(found, interval_s=0.1)
-        if i % 7 == 0:
+        if i % 13 == 0:
             largest = max(largest, sum(a.nbytes for a in tracker.state().values()))
     assert int(tracker.state()["next_id"]) > frames / 5  # or this test proved nothing
     return largest

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -289,6 +290,11 @@ class ProcessCamera(Closing):
             return "the camera's process says what cannot be"
         except OSError:  # it has ended before it heard what to read
             return child.ended()
+        except Exception as error:  # a mistake of ours must not end the camera for good
+            child.kill()
+            words = self.address.without_secrets(traceback.format_exc())
+            logger.error("camera %s: %s", self.name, words)
+            return f"unexpected {type(error).__name__}: see the log"
         finally:
             self._end(child)
 

@@ -271,6 +271,19 @@ def test_a_process_that_says_nothing_is_ended_and_started_anew(
     assert "said nothing for 4 s" in diary.reason(CameraState.BACKING_OFF)
 
 
+def test_a_mistake_of_ours_does_not_end_the_camera(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    diary = Diary()
+    with read(clip, diary) as camera:
+        before = next_frame(camera)
+        with monkeypatch.context() as patch:
+            patch.setattr(ProcessCamera, "_heed", lambda self, message, memory: [][0])
+            assert wait_for(lambda: "IndexError" in caplog.text, LONG_S)
+        next_of_another_epoch(camera, before)
+    assert "unexpected IndexError" in diary.reason(CameraState.BACKING_OFF)
+
+
 @pytest.mark.parametrize(
     "data",
     [

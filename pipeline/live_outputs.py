@@ -73,6 +73,7 @@ class Outputs(Closing):
         has_sightings: bool = True,
     ) -> None:
         self._runners: list[Outlet] = []
+        self._is_closed = False
         self.witnesses: list[Witness] = []
         starts: list[Callable[[], Outlet]] = []
         if folder is not None:
@@ -128,8 +129,10 @@ class Outputs(Closing):
         ]
 
     def close(self, within_s: float = _CLOSING_S) -> None:
-        """Write what is left, but end in time."""
-        close_together(self._runners, within_s)
+        """Write what is left, but end in time; what hung the first time is not waited for again."""
+        if not self._is_closed:
+            self._is_closed = True
+            close_together(self._runners, within_s)
 
 
 def _recording(config: RecordingConfig, folder: ResultsFolder | None) -> Recording:

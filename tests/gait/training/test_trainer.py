@@ -213,7 +213,10 @@ def test_steps_that_overflow_do_not_count(make_trainer: MakeTrainer, tmp_path: P
     assert card.next_batch == lines[-1]["next_batch"]
 
 
-def test_overflow_without_end_is_told(make_trainer: MakeTrainer) -> None:
+def test_overflow_without_end_is_told(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gait.training.trainer._MAX_SKIPPED", 12)
     trainer = make_trainer(compute={"precision": "float16"})
     scaler = trainer._stepper.scaler
     scaler.load_state_dict({**scaler.state_dict(), "scale": 2.0**120, "backoff_factor": 1.0 - 1e-6})

@@ -43,8 +43,8 @@ def run(monkeypatch, capsys, tmp_path):
 
 @pytest.fixture(scope="module")
 def walks():
-    """Who walks in the first seven seconds of a rendered clip."""
-    config = PipelineConfig(read=ReadConfig(end_s=7.0))
+    """Who walks in the first seconds of a rendered clip."""
+    config = PipelineConfig(read=ReadConfig(end_s=4.5))
     [video, _], _ = walker_samples()
     with_walks = WalkRun([str(video)], config).walks()
     return [walk for walk in with_walks.walks if walk.tracklets]
@@ -73,7 +73,7 @@ def audit(tmp_path):
 
 def test_a_person_is_enrolled_from_a_video_and_found_again(run, walks, tmp_path):
     video = str(walker_samples()[0][0])
-    part = (video, "--set", "read.end_s=7")
+    part = (video, "--set", "read.end_s=4.5")
     assert len(walks) >= 2
     code, printed = run("enrol", "Anna", *part, *BASIS)
     assert code == 1

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 if TYPE_CHECKING:
     from pipeline.privacy.audit import AuditLog
@@ -86,12 +86,15 @@ def show(
         for entry in entries:
             typer.echo(entry.as_bytes().decode())
         return
-    table = Table("no.", "when (UTC)", "who", "did", "to", "details")
+    console = Console(highlight=False, soft_wrap=True)
     for entry in entries:
-        when = f"{datetime.fromtimestamp(entry.at_unix_s, UTC):%Y-%m-%d %H:%M:%S}"
-        row = (when, entry.who, entry.action, entry.subject, _details(entry.details))
-        table.add_row(str(entry.number), *map(escape, row))
-    Console(highlight=False).print(table if entries else "No entries.")
+        when = f"{datetime.fromtimestamp(entry.at_unix_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        words = escape(f"{when}  {entry.who}: {entry.action} {entry.subject}")
+        console.print(f"[bold]{entry.number:>4}[/]  {words}")
+        if details := _details(entry.details):
+            console.print(escape(indent(details, " " * 6)))
+    if not entries:
+        console.print("No entries.")
 
 
 def _details(details: Mapping[str, object]) -> str:

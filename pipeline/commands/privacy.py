@@ -23,7 +23,7 @@ from pipeline.commands.privacy_options import (
     refuse_without_key,
     say,
 )
-from pipeline.errors import PipelineError, PrivacyError
+from pipeline.errors import ConfigError, PipelineError, PrivacyError
 
 if TYPE_CHECKING:
     from pipeline.gallery.exemplar import Identity
@@ -61,7 +61,7 @@ def key(
     from pipeline.privacy.keys import make_key_file
 
     num_keys = make_key_file(path, rotate=rotate)
-    older = f"; {num_keys - 1} older ones still open what they sealed" if num_keys > 1 else ""
+    older = "; the older ones in it still open what they sealed" if num_keys > 1 else ""
     say(f"A new key is in {path}{older}. Keep a copy elsewhere.")
 
 
@@ -127,6 +127,8 @@ def export(
         found = collect(labels, sources, out, with_clips=clips)
     counts = f"{found.num_sightings} sightings, {len(found.files)} files"
     say(f"{out}: {counts}, {found.num_entries} entries of audit logs.")
+    if not (found.num_sightings or found.files or sources.galleries):
+        say(f"Nobody there is called {who}: check how it is written before you answer so.")
     if found.left_out:
         say(
             f"{len(found.left_out)} files show others, too, and were left out: README.txt in it "
@@ -189,13 +191,38 @@ def _labels(who: str, places: Sequence[Place], log: AuditLog) -> tuple[frozenset
     from pipeline.privacy.access import also_called
 
     found = [identity for _, identity in _known(who, places)]
-    labels = {each.pseudonym for each in found} | {each.name for each in found if each.name}
+    named = {each.name for each in found if each.name}
+    labels = frozenset({each.pseudonym for each in found} | named)
     if found:
-        return also_called(frozenset(labels), log), found[0].pseudonym
+        labels = also_called(labels, log)
+        _refuse_others(places, labels)
+        return labels, found[0].pseudonym
     # A name would stay in the log for good.
     is_name = not who.startswith("person-")
     digest = hashlib.sha256(who.encode("utf-8", "replace")).hexdigest()[:8]
     return also_called(frozenset({who}), log), f"somebody {digest}" if is_name else who
+
+
+def _refuse_others(places: Sequence[Place], labels: frozenset[str]) -> None:
+    """Miss folders whose pseudonyms another gallery gave, before anything is touched.
+
+    Raises:
+        ConfigError: Somebody else is called so there.
+    """
+    from pipeline.privacy.folders import DataFolder
+    from pipeline.privacy.galleries import GalleryPlace
+
+    pseudonyms = frozenset(label for label in labels if label.startswith("person-"))
+    galleries = [each.name for each in places if isinstance(each, GalleryPlace)]
+    for each in places:
+        if not isinstance(each, DataFolder) or not each.is_of_another(galleries):
+            continue
+        if any(each.sightings_of(pseudonyms)):
+            raise ConfigError(
+                f"{each.name}: its run used another gallery, where {', '.join(sorted(pseudonyms))} "
+                "is somebody else: leave it out, or give it alone, with the pseudonym that the "
+                "person has there"
+            )
 
 
 def _known(who: str, places: Sequence[Place]) -> Iterator[tuple[GalleryStore, Identity]]:

@@ -109,7 +109,10 @@ def _write_receipt(
 def print_removed(removed: Sequence[Removed], *, is_dry_run: bool = False) -> None:
     """Print a line a kind and place."""
     verb = "would go" if is_dry_run else "removed"
-    table = Table("kind", "where", verb, "oldest (UTC)", "newest (UTC)")
+    table = Table("kind", "where", verb, "oldest (UTC)", "newest (UTC)", box=None, pad_edge=False)
+    for column in table.columns:
+        column.no_wrap = True
+    table.columns[1].no_wrap, table.columns[1].overflow = False, "fold"
     table.columns[2].justify = "right"
     for each in removed:
         moments = (_moment(each.oldest_unix_s), _moment(each.newest_unix_s))
@@ -123,4 +126,4 @@ def say(text: str) -> None:
 
 
 def _moment(unix_s: float | None) -> str:
-    return "" if unix_s is None else f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M}"
+    return "" if unix_s is None else f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d}"

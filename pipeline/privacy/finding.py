@@ -38,7 +38,9 @@ def place(name: str, stack: ExitStack, key: KeyConfig | None = None) -> Place:
     path = Path(name)
     if "://" not in name:
         if not path.exists():
-            raise ConfigError(f"{name}: expected a folder, a gallery or a file of events: no such")
+            raise ConfigError(
+                f"{name}: expected a folder, a gallery or a file: no such thing there"
+            )
         if path.is_dir():
             return ClipsFolder(path) if (path / LOCK).is_file() else DataFolder.at(path)
         if path.suffix == ".jsonl":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +100,18 @@ class DataFolder:
     def sightings(self) -> Path:
         """The file of sightings; full ones are beside it."""
         return ResultsFolder(self.path).sightings
+
+    def is_of_another(self, galleries: Collection[str]) -> bool:
+        """Return whether its run surely used none of these galleries: pseudonyms are theirs alone.
+
+        A file that was moved to another folder is taken for the same.
+        """
+        try:
+            config = json.loads(ResultsFolder(self.path).run.read_bytes())["config"]
+            used = config.get("pipeline", config)["gallery"]["path"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False  # nobody knows
+        return used is None or Path(str(used)).name not in {Path(each).name for each in galleries}
 
     def sightings_of(self, labels: frozenset[str]) -> Iterator[Line]:
         """Yield the lines that name one of `labels`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 
 from gait.tracklet import Tracklet
 from pipeline.values import Frame
@@ -13,15 +14,19 @@ class StreamClocks:
     """When each camera's clock read 0; all tracklets of a track are told the same.
 
     For one thread at a time.
+
+    Args:
+        clock: Unix time in seconds, for cameras that do not tell it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._origins: dict[str, float] = {}
         self._of_tracks: dict[tuple[str, int], float] = {}
 
     def note(self, frame: Frame) -> None:
         """Learn from a frame what the time of day is on its camera's clock."""
-        captured_s = time.time() if frame.captured_s is None else frame.captured_s
+        captured_s = self._clock() if frame.captured_s is None else frame.captured_s
         self._origins[frame.stream] = captured_s - frame.time_s
 
     def stamped(self, tracklet: Tracklet) -> Tracklet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import repeat
@@ -42,14 +42,18 @@ class CaptureTimes:
     """When frames came to be: as far apart as their camera's clock says, at our time of day.
 
     Where cameras do not tell the time of day, frames are stamped as they arrive, in bursts.
+
+    Args:
+        clock: Unix time in seconds, for those cameras.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._origins: dict[str, float] = {}
 
     def unix_s(self, frame: Frame) -> float:
         """Return when a frame came to be, in seconds since 1970."""
-        captured_s = time.time() if frame.captured_s is None else frame.captured_s
+        captured_s = self._clock() if frame.captured_s is None else frame.captured_s
         origin_s = self._origins.get(frame.stream)
         if origin_s is None or abs(origin_s + frame.time_s - captured_s) > _BELIEVED_S:
             origin_s = self._origins[frame.stream] = captured_s - frame.time_s

@@ -415,6 +415,23 @@ def test_a_motion_that_turns_people_behind_the_camera_is_refused(make: Make) -> 
     assert ids(tracker.update(frames[4], interval_s=0.04)) == [1, 2, 3, 4]
 
 
+@ours
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", range(8))
+def test_boxes_of_any_size_and_place_are_taken_without_a_warning(make: Make, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    tracker = make(confirm_frames=1 + seed % 3)
+    for _ in range(40):
+        n = int(rng.integers(0, 7))
+        size = 10.0 ** rng.integers(-3, 12)
+        left = rng.uniform(-size, size, (n, 2)).astype(np.float32)
+        sides = np.abs(rng.normal(0, size, (n, 2))) * rng.integers(0, 2, (n, 2))
+        boxes = np.concatenate([left, left + sides.astype(np.float32)], axis=1)
+        looks = rng.normal(size=(n, 4)).astype(np.float32)
+        found = Detections(boxes, rng.random(n).astype(np.float32), features=looks)
+        tracker.update(found, interval_s=float(rng.choice([0.0, 0.04, 3.0])))
+
+
 def grown(make: Make, frames: int) -> int:
     """Return the most bytes that a tracker's state had while strangers passed by for ever."""
     tracker = make(lost_s=1.0, confirm_frames=2)
@@ -445,11 +462,22 @@ def test_a_million_frames_do_not_grow_the_tracker(make: Make) -> None:
     assert grown(make, 1_000_000) < 25_000
 
 
-@ours
-def test_the_recorded_clip_yields_few_long_and_pure_tracks(make: Make, clip: Any) -> None:
-    """Measured ids and purity: 32, 0.96 (SORT); 17, 0.92; 22, 0.99; 18, 0.96."""
+@pytest.mark.parametrize(
+    ("make", "most", "shortest"),
+    [(Sort, 34, 40), (ByteTrack, 18, 80), (OCSort, 25, 55), (BotSort, 21, 70)],
+)
+def test_the_recorded_clip_yields_few_long_and_pure_tracks(
+    make: Make, most: int, shortest: int, clip: Any
+) -> None:
+    """Measured ids, median length of 300 frames, and purity over 166 hand labels.
+
+    SORT 32, 43, 0.96; ByteTrack 17, 92, 0.92; OC-SORT 23, 62, 0.99; BoT-SORT 19, 79, 0.96. With
+    the paper's own parameters ByteTrack makes 28 ids and a median of 50 of the same detections.
+    """
     seen = seen_by(make(), clip.frames, interval_s=0.1)
-    assert len({i for t in seen for i in ids(t)}) <= (34 if make is Sort else 25)
+    _, lengths = np.unique(np.concatenate([t.track_ids for t in seen]), return_counts=True)
+    assert len(lengths) <= most
+    assert np.median(lengths) >= shortest
     assert purity(clip, seen) >= 0.9
 
 

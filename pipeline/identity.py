@@ -54,7 +54,7 @@ class Identity(Closing):
         self._interrupted.set()
 
     def identify(self, tracklets: Sequence[Tracklet], witness: Witness) -> list[Sighting]:
-        """Return the sightings that are complete with these tracklets.
+        """Return the sightings that are complete with these tracklets, or revised.
 
         Args:
             tracklets: In the order they were made; those of one track certainly.
@@ -72,11 +72,15 @@ class Identity(Closing):
         found = [next(answers) if t in usable else (None, None) for t in tracklets]
         for tracklet, (embedding, match) in zip(tracklets, found, strict=True):
             witness.recognised(tracklet, embedding, match)
-        return self._book.collect(tracklets, [match for _, match in found])
+        sightings = self._book.collect(tracklets, [match for _, match in found])
+        return sightings + self._book.revise(self.gallery.revisions())
 
     def finish(self) -> Iterator[Sighting]:
-        """Yield the sightings of tracks whose end nobody told."""
+        """Yield the sightings of tracks whose end nobody told, and last revisions."""
         yield from self._book.close()
+        if not self._interrupted.is_set():
+            self.gallery.settle()
+            yield from self._book.revise(self.gallery.revisions())
 
     def close(self) -> None:
         """Close the encoder and the gallery."""

@@ -24,6 +24,8 @@ from trackers.boxes import Mask, Tracks
 
 logger = logging.getLogger(__name__)
 
+_MOST_REVISABLE = 1000
+
 _INTERRUPTED_S = 1.0
 """Seconds kept for what is left when nothing is embedded any more."""
 
@@ -53,19 +55,21 @@ class Told:
         origin_unix_s: When its camera's clock read 0, in seconds since 1970.
         identity: Who was told of; None when nobody was yet.
         is_new: Whether it was told as somebody new.
+        start_s: Since when it is this person, where it was somebody else before.
     """
 
     origin_unix_s: float
     identity: str | None = None
     is_new: bool = False
+    start_s: float | None = None
 
 
 class LiveIdentity:
     """Identifies in a thread of its own; a `Witness` of its own work.
 
-    Each track is told of as soon as somebody is recognised ("seen", again when the identity
-    changes) and when it has ended ("ended"), under one id. The same tracklets give events of the
-    same uids.
+    Each track is told of as soon as somebody is recognised ("seen") and when it has ended
+    ("ended"), under one id; where it turns out to be somebody else, before its end or after, with
+    who it was said to be ("revised"). The same tracklets give events of the same uids.
 
     Args:
         identity: Not used by anybody else meanwhile.
@@ -102,6 +106,7 @@ class LiveIdentity:
         self._written = written
         self._is_ending = threading.Event()
         self._told = dict(told or {})
+        self._over: dict[Track, Told] = {}  # the last that ended: they may be revised
         self._thread = threading.Thread(target=self._work, name="identity", daemon=True)
 
     @property
@@ -141,10 +146,16 @@ class LiveIdentity:
         if match is None or match.identity is None or tracklet.is_last:
             return
         told = self._told[tracklet.track]
+        if match.switched_at_s is not None:
+            told.identity, told.start_s = None, match.switched_at_s
         if told.identity == match.identity:
             return
-        told.identity, told.is_new = match.identity, match.is_new
-        self._tell_of(_first_sighting(tracklet, match), "seen")
+        was, told.identity, told.is_new = told.identity, match.identity, match.is_new
+        sighting = _first_sighting(tracklet, match, told.start_s)
+        if was is None:
+            self._tell_of(sighting, "seen")
+        else:
+            self._tell_of(dataclasses.replace(sighting, is_revision=True, was=was), "revised")
 
     def _work(self) -> None:
         try:
@@ -185,12 +196,26 @@ class LiveIdentity:
         ended = []
         for sighting in sightings:
             track = sighting.stream, sighting.track_id
+            if sighting.is_revision:
+                self._tell_of(sighting, "revised")
+                continue
             self._tell_of(self._as_told(sighting), "ended")
-            self._told.pop(track, None)
             self.num_sightings += 1
-            ended.append(track)
+            if not self._goes_on(sighting):
+                self._close(track)
+                ended.append(track)
         if ended and self._written is not None:
             self._written(ended)
+
+    def _goes_on(self, sighting: Sighting) -> bool:
+        """Return whether a sighting is of the first person of a track that is another's now."""
+        told = self._told.get((sighting.stream, sighting.track_id), _NOTHING)
+        return told.start_s is not None and sighting.start_s < told.start_s
+
+    def _close(self, track: Track) -> None:
+        self._over[track] = self._told.pop(track, _NOTHING)
+        if len(self._over) > _MOST_REVISABLE:
+            del self._over[next(iter(self._over))]
 
     def _as_told(self, sighting: Sighting) -> Sighting:
         """Return a sighting that still is of somebody new after a restart in between."""
@@ -200,7 +225,8 @@ class LiveIdentity:
         return dataclasses.replace(sighting, is_new=True, distance=None)
 
     def _tell_of(self, sighting: Sighting, what: str) -> None:
-        told = self._told.get((sighting.stream, sighting.track_id), _NOTHING)
+        track = sighting.stream, sighting.track_id
+        told = self._told.get(track) or self._over.get(track, _NOTHING)
         start_unix_s = round(told.origin_unix_s + sighting.start_s, 3)
         id_ = sighting_id(sighting.stream, sighting.track_id, start_unix_s)
         more: dict[str, JsonValue] = {
@@ -211,7 +237,9 @@ class LiveIdentity:
             "end_unix_s": round(told.origin_unix_s + sighting.end_s, 3),
         }
         event = sighting_event(sighting, time.time(), more)
-        evidence = sighting.tracklets[-1:] if what == "seen" else ()
+        evidence = () if what == "ended" else sighting.tracklets[-1:]
+        if what == "revised":
+            evidence = (*evidence, sighting.was or "", sighting.identity or "")
         uid = uuid.uuid5(uuid.NAMESPACE_OID, "\n".join([id_, what, *evidence])).hex
         self._tell(dataclasses.replace(event, uid=uid))
 
@@ -230,12 +258,12 @@ def sighting_id(stream: str, track_id: int, start_unix_s: float) -> str:
     return f"{stream}/{track_id}/{round(1000 * start_unix_s)}"
 
 
-def _first_sighting(tracklet: Tracklet, match: Match) -> Sighting:
+def _first_sighting(tracklet: Tracklet, match: Match, start_s: float | None) -> Sighting:
     return Sighting(
         identity=match.identity,
         stream=tracklet.stream,
         track_id=tracklet.track_id,
-        start_s=tracklet.seen_s[0],
+        start_s=tracklet.seen_s[0] if start_s is None else start_s,
         end_s=tracklet.seen_s[1],
         distance=None if match.is_new else match.distance,
         is_new=match.is_new,

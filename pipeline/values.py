@@ -117,6 +117,9 @@ class Match:
         runner_up: The nearest person who is not `identity`; None when there is nobody.
         runner_up_distance: To that person.
         explanation: Only when asked for, and when there is somebody to compare with.
+        switched_at_s: When the track was found to have gone over to another person: since when it
+            is this one, in seconds on the stream's clock; what was before is somebody else's. None
+            where nothing speaks for it.
     """
 
     identity: str | None
@@ -128,6 +131,7 @@ class Match:
     runner_up: str | None = None
     runner_up_distance: float | None = None
     explanation: Explanation | None = None
+    switched_at_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +153,8 @@ class Sighting:
         reasons: How often each reason code spoke against a frame, as sorted (code, count) pairs.
         probability: That the identity is right, when it was last matched; None when nobody can say.
         explanation: Why, when that was asked for.
+        is_revision: Whether it takes the place of one of the same stream, track and start.
+        was: Who that one said it was.
     """
 
     identity: str | None
@@ -164,3 +170,5 @@ class Sighting:
     reasons: tuple[tuple[str, int], ...]
     probability: float | None = None
     explanation: Explanation | None = None
+    is_revision: bool = False
+    was: str | None = None

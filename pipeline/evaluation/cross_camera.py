@@ -168,7 +168,10 @@ def identify(
                 sightings += book.collect([tracklet], [None])
             else:
                 sightings += book.collect([tracklet], gallery.match([tracklet], [embedding]))
-    sightings += book.close()
+            sightings += book.revise(gallery.revisions())
+        sightings += book.close()
+        gallery.settle()
+        sightings += book.revise(gallery.revisions())
     return {(s.stream, s.track_id): s.identity or NOBODY for s in sightings}
 
 

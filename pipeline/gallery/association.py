@@ -18,6 +18,9 @@ Ranked = list[tuple[int, float]]
 """People and their distances, nearest first."""
 
 
+_REVISE_LEAD, _MERGE_LEAD = 0.15, 0.3  # docs/association.md has the figures
+
+
 @dataclass(frozen=True, slots=True)
 class Revision:
     """What was said of a track is not what is thought of it now.
@@ -88,13 +91,20 @@ class Association:
         rivals += self._conflicts(track, who, ways)
         return self._loses(track, who, _claim(track, who), rivals)
 
-    def better(self, shown: int | None, fitting: Ranked, limit: float) -> int | None:
-        """Return who a track is in hindsight: who is shown, unless another is clearly nearer."""
+    @staticmethod
+    def better(shown: int | None, fitting: Ranked, limit: float) -> int | None:
+        """Return who a track is in hindsight: who is shown, unless another is clearly nearer.
+
+        Where nobody but the track tells of who is shown, another one must be well within the limit:
+        two people taken for one are worse than one taken for two.
+        """
         best = fitting[0] if fitting and fitting[0][1] <= limit else None
-        if best is None:
-            return shown
-        own = dict(fitting).get(shown, limit) if shown is not None else math.inf
-        return best[0] if own - best[1] >= self._decision.switch_margin else shown
+        if best is None or shown is None:
+            return shown if best is None else best[0]
+        own = dict(fitting).get(shown)
+        if own is None:
+            return best[0] if limit - best[1] >= _MERGE_LEAD else shown
+        return best[0] if own - best[1] >= _REVISE_LEAD else shown
 
     def learn(self, track: Track, ranked: Ranked, ways: Mapping[int, Way], limit: Limit) -> None:
         """Learn how people come and go from a track that is over.

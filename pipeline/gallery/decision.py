@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -46,12 +46,16 @@ class DecisionConfig(StrictModel):
             flickers less, at the price of errors that stay.
         switch_windows: For how many tracklets in a row. Higher flickers less, at the price of
             errors that are shown for longer.
+        purity_margin: By how much farther apart two groups of a track's tracklets must be than
+            those within a group for it to be two people's, one after the other; null never splits
+            a track. Higher splits fewer, at the price of people under each other's name.
     """
 
     windows: int = Field(default=8, ge=1, le=64)
     scale: float = Field(default=0.1, gt=0)
     switch_margin: float = Field(default=0.05, ge=0)
     switch_windows: int = Field(default=2, ge=1)
+    purity_margin: float | None = Field(default=0.25, ge=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +119,26 @@ class Heard:
         quality: In 0..1.
         embedding: Shape (256, 16).
         nearest: Of each of the nearest people the nearest exemplar, nearest first.
+        start_s: When it begins, on the stream's clock.
     """
 
     uid: str
     quality: float
     embedding: Embedding
     nearest: Mapping[int, Neighbour]
+    start_s: float = 0.0
 
     @classmethod
     def of(
-        cls, uid: str, quality: float, embedding: Embedding, nearest: Sequence[Neighbour]
+        cls,
+        uid: str,
+        quality: float,
+        embedding: Embedding,
+        nearest: Sequence[Neighbour],
+        start_s: float = 0.0,
     ) -> Heard:
         """Return what a search found."""
-        return cls(uid, quality, embedding, {each.owner: each for each in nearest})
+        return cls(uid, quality, embedding, {each.owner: each for each in nearest}, start_s)
 
     @property
     def weight(self) -> float:
@@ -169,8 +180,8 @@ class Evidence:
         """Return the same windows, searched once more."""
         found = (search(each.embedding) for each in self.windows)
         windows = [
-            Heard.of(each.uid, each.quality, each.embedding, near)
-            for each, near in zip(self.windows, found, strict=True)
+            replace(each, nearest={near.owner: near for near in nearest})
+            for each, nearest in zip(self.windows, found, strict=True)
         ]
         return Evidence(self._config, windows)
 

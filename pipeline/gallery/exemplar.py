@@ -25,11 +25,13 @@ class Identity:
         id: Key in the gallery.
         pseudonym: The name that is shown, such as "person-001".
         name: Of a person who was enrolled.
+        expires_s: When the enrolment ends, in Unix time; from then on nobody is recognised as them.
     """
 
     id: int
     pseudonym: str
     name: str | None = None
+    expires_s: float | None = None
 
     @property
     def label(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipeline.gallery.coarse import CoarseConfig
 from pipeline.gallery.decision import (
     NEAREST,
     DecisionConfig,
+    Evidence,
     FixedLimit,
     Heard,
     Limit,
@@ -28,6 +30,7 @@ from pipeline.gallery.decision import (
 from pipeline.gallery.exemplar import Exemplar, Identity, least_telling
 from pipeline.gallery.known import Known
 from pipeline.gallery.neighbours import Neighbour
+from pipeline.gallery.purity import switch
 from pipeline.gallery.store import GalleryStore
 from pipeline.gallery.store_config import StoreConfig
 from pipeline.gallery.tracks import Track, TrackMemory
@@ -242,6 +245,18 @@ class Gallery(Closing):
         self._known.refresh()
         self._look_back()
 
+    def settle(self) -> None:
+        """Look once more at all tracks that may still be revised, since nothing more will come.
+
+        Raises:
+            GalleryError: The store could not be written.
+        """
+        self._known.refresh()
+        for track in self._tracks:
+            age_s = self._tracks.now_s(track) - track.last_seen_s
+            if track.evidence.windows and age_s <= self._config.revise_s > 0:
+                self._review(track)
+
     def revisions(self) -> list[Revision]:
         """Return which tracks are somebody else than was said last; each is told once."""
         revised = []
@@ -249,7 +264,7 @@ class Gallery(Closing):
             if not track.evidence.windows:
                 continue
             own = None if track.identity is None else track.identity.id
-            if own is not None and own not in self._known.identities:
+            if own is not None and not self._is_known(own):
                 continue  # forgotten by somebody else
             label = None if own is None else self._label(own)
             if label != track.told:
@@ -263,7 +278,7 @@ class Gallery(Closing):
 
     def _match(self, exemplar: Exemplar) -> Match:
         track = self._tracks.of(exemplar.stream, exemplar.track_id)
-        if track.identity is not None and track.identity.id not in self._known.identities:
+        if track.identity is not None and not self._is_known(track.identity.id):
             track.lose()  # forgotten by somebody else meanwhile
         barred = self._tracks.ruled_out(track)
         heard = Heard.of(
@@ -271,6 +286,7 @@ class Gallery(Closing):
             exemplar.quality,
             exemplar.embedding,
             self._nearest(track, exemplar.embedding, barred),
+            exemplar.times_s[0],
         )
         evidence = track.evidence.after(heard, continues=exemplar.continues)
         ranked = self._still_known(evidence.ranked(barred))
@@ -282,10 +298,50 @@ class Gallery(Closing):
         track.evidence = evidence  # not before it is on disk
         answer = self._answer(track, ranked, limit, ways, is_new=is_new)
         track.told = answer.identity
-        return answer
+        return self._checked(track, answer, limit)
+
+    def _checked(self, track: Track, answer: Match, limit: Limit) -> Match:
+        """Return the answer, or another one where the track has gone over to somebody else."""
+        margin, windows = self._config.decision.purity_margin, track.evidence.windows
+        at = None if margin is None else switch(windows, limit.distance, margin)
+        if at is None or not self._part(track, {heard.uid for heard in windows[at:]}):
+            return answer
+        switched_at_s = track.first_seen_s = windows[at].start_s
+        logger.info("track %s: somebody else from %.1f s on", track.name, switched_at_s)
+        track.evidence = Evidence(self._config.decision, windows[at:])
+        ranked, ways = self._looked_again(track, limit)
+        own = None if track.identity is None else track.identity.id
+        is_new = own is not None and track.told != self._label(own)
+        again = self._answer(track, ranked, limit, ways, is_new=is_new)
+        track.told = again.identity
+        return replace(again, switched_at_s=switched_at_s)
+
+    def _part(self, track: Track, uids: set[str]) -> bool:
+        """Leave who a track was with what came before some tracklets; say whether that is right.
+
+        The track goes on with these as somebody new; it is not, where they are all that is known.
+        """
+        was = track.identity
+        if was is not None and not self._is_named:
+            kept = [each for each in self._store.kept(was) if each.id in track.exemplars]
+            given = {each.id for each in kept if each.tracklet_uid in uids}
+            if len(given) == len(self._known.rows_of(was.id)):
+                return False
+            track.exemplars = given
+            track.identity = self._store.split(was, given) if given else None
+            self._known.refresh()
+        else:
+            track.lose()
+        track.barred.clear()  # by people who were beside whoever it was
+        return True
 
     def _still_known(self, ranked: Ranked) -> Ranked:
-        return [each for each in ranked if each[0] in self._known.identities]
+        return [each for each in ranked if self._is_known(each[0])]
+
+    def _is_known(self, person: int) -> bool:
+        """Return whether somebody may be recognised: not forgotten, not expired."""
+        identity = self._known.identities.get(person)
+        return identity is not None and not self._store.has_expired(identity)
 
     def _look_back(self) -> None:
         """Look again at tracks that have ended: at each then, and at one more from time to time."""
@@ -306,24 +362,28 @@ class Gallery(Closing):
     def _review(self, track: Track, *, is_first: bool = False) -> None:
         """Look at an ended track with all that is known by now."""
         track.reviewed_s = self._tracks.now_s(track)
-        if track.identity is not None and track.identity.id not in self._known.identities:
+        if track.identity is not None and not self._is_known(track.identity.id):
             return
+        limit = self._limits.limit(len(self._known.matrix))
+        ranked, ways = self._looked_again(track, limit)
+        if is_first:
+            self._association.learn(track, ranked, ways, limit)
+
+    def _looked_again(self, track: Track, limit: Limit) -> tuple[Ranked, dict[int, Way]]:
+        """Make a track who it is in hindsight; return distances and ways."""
         barred, ways = self._tracks.ruled_out(track), self._association.ways(track)
         track.evidence = track.evidence.again(lambda each: self._nearest(track, each, barred))
         ranked = self._still_known(track.evidence.ranked(barred))
-        limit = self._limits.limit(len(self._known.matrix))
-        if is_first:
-            self._association.learn(track, ranked, ways, limit)
         self._yield(track, ways)
         shown = None if track.identity is None else track.identity.id
         fitting = self._association.fitting(track, ranked, ways)
         chosen = self._association.better(shown, fitting, limit.distance)
-        if chosen is None or chosen == shown:
-            return
-        if self._is_named or shown is None:
-            track.identity = self._known.identities[chosen]
-        else:
-            self._go_over(track, self._known.identities[chosen])
+        if chosen is not None and chosen != shown:
+            if self._is_named or shown is None:
+                track.identity = self._known.identities[chosen]
+            else:
+                self._go_over(track, self._known.identities[chosen])
+        return ranked, ways
 
     def _yield(self, track: Track, ways: Mapping[int, Way]) -> None:
         """Take from a track who it cannot be: it is somebody new, until it is somebody known."""

@@ -121,6 +121,10 @@ class StoredGallery(Closing):
             self._gallery(session)
             yield from self._stored(session)
 
+    def has_expired(self, identity: Identity) -> bool:
+        """Return whether somebody's enrolment has ended, though no purge has removed them yet."""
+        return identity.expires_s is not None and identity.expires_s <= self._clock()
+
     def num_identities(self) -> int:
         """Return how many people the gallery holds."""
         with self._database.reading() as session:
@@ -237,6 +241,7 @@ class StoredGallery(Closing):
             IdentityRow.id,
             IdentityRow.pseudonym,
             IdentityRow.name,
+            IdentityRow.expires_s,
             ExemplarRow.quality,
             ExemplarRow.embedding,
             ExemplarRow.view,
@@ -245,8 +250,8 @@ class StoredGallery(Closing):
             query = query.where(which)
         query = query.order_by(ExemplarRow.id).execution_options(yield_per=256)
         for row in session.execute(query):
-            embedding = self._blobs.unpack_embedding(row[0], row[5])
-            yield StoredExemplar(row[0], Identity(*row[1:4]), row[4], embedding, row[6])
+            embedding = self._blobs.unpack_embedding(row[0], row[6])
+            yield StoredExemplar(row[0], Identity(*row[1:5]), row[5], embedding, row[7])
 
     def _kept(self, row: ExemplarRow, whole: bool, has_silhouettes: bool) -> Kept:
         packed = row.silhouettes if whole else None
@@ -343,7 +348,7 @@ class StoredGallery(Closing):
 
 def identity_of(row: IdentityRow) -> Identity:
     """Return who a row is of."""
-    return Identity(row.id, row.pseudonym, row.name)
+    return Identity(row.id, row.pseudonym, row.name, row.expires_s)
 
 
 def _person(row: IdentityRow, num_exemplars: int, num_with_silhouettes: int) -> Person:

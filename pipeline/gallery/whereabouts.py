@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,9 @@ _ADDED = 1.0
 _ADDED_TOGETHER = 0.02  # so that two places at once are out of the question before anything is seen
 _MOST_COUNTED = 2000.0
 _RULED_OUT = -2.0
+
+
+Pair = Annotated[list[str], Field(min_length=2, max_length=2)]
 
 
 class WhereaboutsConfig(StrictModel):
@@ -57,7 +60,7 @@ class WhereaboutsConfig(StrictModel):
     """
 
     shared_clock: bool = False
-    overlapping: Literal["learn"] | tuple[tuple[str, str], ...] = "learn"
+    overlapping: Literal["learn"] | list[Pair] = "learn"
     clock_error_s: float = Field(default=1.0, ge=0)
     most_odds: float = Field(default=2.0, ge=0, le=20)
 

@@ -43,21 +43,33 @@ class SightingLog(Closing):
 def read_sightings(path: Path) -> list[Sighting]:
     """Return the sightings of a file; a damaged line is left out with a warning.
 
+    One that was revised is returned as it is now, in its old place.
+
     Where `trackletgait purge` took a sighting out, an empty object is left.
 
     Raises:
         OSError: The file is missing or unreadable.
     """
-    sightings = []
+    sightings: list[Sighting] = []
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             if line.strip() == "{}":
                 continue
             try:
-                sightings.append(_from_json(line))
+                _take(sightings, _from_json(line))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 logger.warning("%s: line %d is damaged and left out: %s", path, number, error)
     return sightings
+
+
+def _take(sightings: list[Sighting], new: Sighting) -> None:
+    """Append a sighting, or put a revised one in the place of what it revises."""
+    for at in range(len(sightings) - 1, -1, -1) if new.is_revision else ():
+        old = sightings[at]
+        if (old.stream, old.track_id, old.start_s) == (new.stream, new.track_id, new.start_s):
+            sightings[at] = new
+            return
+    sightings.append(new)
 
 
 def clock_text(seconds: float) -> str:
@@ -89,6 +101,7 @@ def _as_json(sighting: Sighting) -> dict[str, object]:
         "reasons": dict(sighting.reasons),
         "probability": None if sighting.probability is None else round(sighting.probability, 4),
         **({} if why is None else {"explanation": _explanation_as_json(why)}),
+        **({"was": clean_text(sighting.was or "")} if sighting.is_revision else {}),
     }
 
 
@@ -136,4 +149,6 @@ def _from_json(line: str) -> Sighting:
         reasons=tuple(sorted(data["reasons"].items())),
         probability=data.get("probability"),  # not in results of before there were any
         explanation=_explanation_from_json(data["explanation"]) if "explanation" in data else None,
+        is_revision="was" in data,
+        was=data.get("was") or None,
     )

@@ -63,7 +63,7 @@ class ClipsFolder:
                 tracks = ClipRecord.model_validate_json(path.read_bytes()).tracks
             except (OSError, ValueError):  # removed meanwhile, or not a clip's
                 continue
-            if any(track.identity in labels for track in tracks):
+            if any(labels.intersection(track.identities) for track in tracks):
                 yield from (each for each in (path.with_suffix(".mp4"), path) if each.is_file())
 
 

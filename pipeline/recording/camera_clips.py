@@ -79,11 +79,9 @@ class CameraClips:
         return self._write(self._clip, moment)
 
     def learn(self, told: Told) -> None:
-        """Note who a track is on the clips that show it."""
+        """Note who a track is on the clips that show it; it may be revised after its end."""
         for note in self._notes.get(told.track_id, ()):
             note.learn(told)
-        if told.is_over:
-            self._notes.pop(told.track_id, None)
 
     def tick(self) -> None:
         """End the clip of a camera that gives no pictures any more.

@@ -22,6 +22,7 @@ from pipeline.sinks.encoder import Encoding, PictureEncoder
 # A file of fragments, each of which plays without what follows, that is made into an ordinary one
 # at the end: what a killed process leaves can be watched, and what is whole plays everywhere.
 _FRAGMENTS = {"movflags": "+hybrid_fragmented+frag_keyframe", "flush_packets": "1"}
+_MOST_NAMES = 20
 
 
 class TrackOnClip(StrictModel):
@@ -32,6 +33,7 @@ class TrackOnClip(StrictModel):
         start_unix_s: First moment on the clip, in seconds since 1970.
         end_unix_s: Last moment on the clip.
         identity: Who; None until somebody is recognised.
+        formerly: Who else it was said to be: the clip may show them.
         sighting: Id of the sighting's events; None until there is one.
     """
 
@@ -39,7 +41,13 @@ class TrackOnClip(StrictModel):
     start_unix_s: float
     end_unix_s: float
     identity: str | None = None
+    formerly: Annotated[tuple[str, ...], Field(strict=False)] = ()
     sighting: str | None = None
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """Everybody who it was said to be."""
+        return (*self.formerly, self.identity) if self.identity else self.formerly
 
 
 class ClipRecord(StrictModel):
@@ -111,7 +119,11 @@ class ClipNote:
         Raises:
             OSError: It cannot be written.
         """
-        self._change(told.track_id, {"identity": told.identity, "sighting": told.sighting})
+        formerly = [
+            each for each in self._tracks[told.track_id].identities if each != told.identity
+        ]
+        update = {"identity": told.identity, "sighting": told.sighting}
+        self._change(told.track_id, {**update, "formerly": tuple(formerly[-_MOST_NAMES:])})
         if self._clip.exists() or part_of(self._clip).exists():
             self.save()
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import OutputError
+from pipeline.privacy.folders import ClipsFolder
 from pipeline.recording.config import RecordingConfig
 from pipeline.recording.recording import Recording
 from pipeline.sinks.drawing import UNKNOWN_RGB, identity_colour
@@ -141,6 +142,19 @@ def test_who_it_was_is_added_also_when_the_clip_has_long_been_written(tmp_path: 
     [track] = record(clip).tracks
     assert (track.identity, track.sighting) == ("person-3", "gate/7/1")
     assert record(clip).complete
+
+
+def test_whoever_it_was_said_to_be_is_found_by_all_these_names(tmp_path: Path) -> None:
+    with Recording(config(), tmp_path) as recording:
+        show(recording, range(5), 20)
+        for who, what in (("person-3", "seen"), (None, "ended"), ("person-5", "revised")):
+            recording.put(sighting(7, who, what))
+    [clip] = clips_in(tmp_path)
+    [track] = record(clip).tracks
+    assert (track.identity, track.formerly) == ("person-5", ("person-3",))
+    folder = ClipsFolder(tmp_path)
+    for name, count in (("person-3", 2), ("person-5", 2), ("person-4", 0)):
+        assert len(list(folder.clips_of(frozenset({name})))) == count
 
 
 def test_a_long_stay_goes_on_in_a_new_file_without_a_gap(tmp_path: Path) -> None:

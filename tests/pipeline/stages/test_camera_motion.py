@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.config import PipelineConfig
+from pipeline.perception import Perception
 from pipeline.stages.camera_motion import CameraMotion, FlowConfig
-from pipeline.values import Frame
+from pipeline.telemetry import Telemetry
+from pipeline.values import Batch, Frame
 from trackers.boxes import Detections
 
 SIZE = (400, 300)
@@ -103,3 +108,27 @@ def test_the_same_pictures_give_the_same_motion() -> None:
     pictures = frame(texture(), 0), frame(moved(texture(), turn(0.5, 2, 1)), 1)
     first, second = (between(FlowConfig().build(), *pictures) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+def test_perception_measures_it_where_the_configuration_says_so() -> None:
+    assert PipelineConfig().camera_motion is None
+    config = PipelineConfig.model_validate({"camera_motion": "flow"})
+    with Perception(config, Telemetry()) as perception:
+        perception.detector = FindsNobody()
+        first, second = frame(texture(), 0), frame(moved(texture(), turn(0, 4, 0)), 1)
+        _, found = perception._detect(Batch([first, second], ended=["cam"]))
+        assert found.camera_motion is not None
+        assert found.camera_motion[0, 2] == pytest.approx(4, abs=0.5)
+        (again,) = perception._detect(Batch([second]))
+        assert again.camera_motion is None
+
+
+class FindsNobody:
+    description = "finds nobody"
+    model_hash: str | None = None
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        return [NOBODY for _ in frames]
+
+    def close(self) -> None:
+        pass

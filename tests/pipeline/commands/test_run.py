@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import cli
 from tests.pipeline.live_program import NASTY_SPELLINGS, PROGRAM, Program
 from tests.pipeline.live_walkers import IN_TIME_S, write_clip, write_config, write_walker
 
@@ -40,6 +40,23 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield start
     for program in programs:
         program.kill()
+
+
+Say = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
+    """Run the command line in this process; return its exit code and what it said of errors."""
+
+    def say(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setenv("COLUMNS", "500")
+        monkeypatch.setattr("sys.argv", ["trackletgait", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        return int(exit_.value.code or 0), capsys.readouterr().err
+
+    return say
 
 
 def ended_well(program: Program) -> bool:
@@ -133,28 +150,18 @@ def test_a_killed_run_leaves_whole_lines_and_the_next_one_goes_on(
     ],
 )
 def test_what_is_wrong_is_said_with_exit_code_2(
-    arguments: list[str], says: str, tmp_path: Path
+    say: Say, arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = subprocess.run(
-        [*PROGRAM, "run", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "COLUMNS": "500"},
-    )
-    assert (done.returncode, says in done.stderr) == (2, True), done.stderr
-    assert "Traceback" not in done.stderr
+    monkeypatch.chdir(tmp_path)
+    code, error = say("run", *arguments)
+    assert (code, says in error) == (2, True), error
+    assert "Traceback" not in error
 
 
-def test_top_without_a_run_says_where_it_looked(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*PROGRAM, "top", str(tmp_path), "--once"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "500"},
-    )
-    assert done.returncode == 1
-    assert "no run answers there" in done.stderr
+def test_top_without_a_run_says_where_it_looked(say: Say, tmp_path: Path) -> None:
+    code, error = say("top", str(tmp_path), "--once")
+    assert code == 1
+    assert "no run answers there" in error
 
 
 def test_a_password_on_the_command_line_is_warned_of_and_never_printed(start: Start) -> None:

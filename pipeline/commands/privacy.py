@@ -61,7 +61,7 @@ def key(
     from pipeline.privacy.keys import make_key_file
 
     num_keys = make_key_file(path, rotate=rotate)
-    older = "; the older ones in it still open what they sealed" if num_keys > 1 else ""
+    older = f"; {num_keys - 1} older ones still open what they sealed" if num_keys > 1 else ""
     say(f"A new key is in {path}{older}. Keep a copy elsewhere.")
 
 

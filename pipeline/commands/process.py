@@ -209,7 +209,7 @@ class _Bars:
         task = self._task(progress.stream)
         if progress.step == "drawing" and progress.frames == 1:
             self._progress.reset(task, total=progress.total)
-        total = progress.frames if progress.step in {"read", "drawn"} else progress.total
+        total = progress.frames if progress.step in {"read", "drawn", "failed"} else progress.total
         changes: dict[str, Any] = {
             "people": progress.people,
             "tracks": progress.tracks,
@@ -267,8 +267,6 @@ def _print_end(run: FileRun, sightings: list[Sighting]) -> None:
         f"{_count(len(sightings) - brief, 'sighting', 'sightings')}; "
         f"{_count(brief, 'track was', 'tracks were')} too brief or too hidden to recognise."
     )
-    encoder = run.pipeline.identity.encoder
-    console.print(f"Encoder: {escape(encoder.description)}", soft_wrap=True)
     if run.folder is not None:
         console.print(f"Report:  {escape(str(run.folder.report))}", soft_wrap=True)
         console.print(f"Results: {escape(str(run.folder.path))}", soft_wrap=True)

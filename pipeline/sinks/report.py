@@ -178,7 +178,7 @@ def _page(
 def _by_identity(sightings: Iterable[Sighting]) -> dict[str, list[Sighting]]:
     """Those seen on most streams first, then those seen longest."""
     groups: dict[str, list[Sighting]] = defaultdict(list)
-    for sighting in sightings:
+    for sighting in sorted(sightings, key=lambda s: (s.stream, s.start_s)):
         if sighting.identity is not None:
             groups[sighting.identity].append(sighting)
 

@@ -136,8 +136,7 @@ def ranges(
     if text := sorted(given.keys() - numbers.keys()):
         raise ConfigError(f"{text[0]}: expected a parameter that is a number and not fixed")
     return {
-        key: given.get(key) or _RANGES.get(key) or _around(value)
-        for key, value in numbers.items()
+        key: given.get(key) or _RANGES.get(key) or _around(value) for key, value in numbers.items()
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pipeline.live_status import CameraStatus, LinkStatus, RunStatus, StreamStatus
 
 _COLOURS = {"live": "green", "connecting": "yellow", "paused": "dim"}
-_COLUMNS = ("camera", "state", "in", "done", "dropped", "age", "people", "p50", "p95", "")
+_COLUMNS = ("camera", "state", "in", "done", "dropped", "age", "people", "p50", "p95")
 _STREAM_COLUMNS = ("camera", "heard", "tracklets", "people", "sightings", "p50", "p95")
-_LEFT = ("camera", "state", "")
+_LEFT = ("camera", "state")
 _MOST_FAILURES = 5  # in a row: a run that ends or restarts is waited for that long
 
 
@@ -91,13 +91,14 @@ def table(status: RunStatus) -> RenderableType:
     else:
         tables.append(_rows(_COLUMNS, [_cells(each) for each in status.cameras]))
     lost = f", {status.queue_lost} lost" if status.queue_lost else ""
+    troubles = [_trouble(camera) for camera in status.cameras if camera.reason]
     failing = [f"{sink.name}: {sink.error}" for sink in status.sinks if sink.error]
     failures = [f"{step} failed {n} times" for step, n in status.failures.items() if n]
     words = [
         *([] if status.link is None else [_link_words(status.link)]),
         f"up {_duration(status.uptime_s)}, {status.sightings} sightings, {status.queue} tracklets "
         f"wait{lost}, {status.overload}",
-        *(f"[red]{escape(each)}[/]" for each in (*failing, *failures)),
+        *(f"[red]{escape(each)}[/]" for each in (*troubles, *failing, *failures)),
     ]
     return Group(*tables, *words)
 
@@ -105,7 +106,9 @@ def table(status: RunStatus) -> RenderableType:
 def _rows(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
     rows = Table(box=None, pad_edge=False)
     for column in columns:
-        rows.add_column(column, justify="left" if column in _LEFT else "right")
+        is_fixed = column != "camera"  # a long name is folded, so that the numbers stay whole
+        justify: JustifyMethod = "left" if column in _LEFT else "right"
+        rows.add_column(column, justify=justify, no_wrap=is_fixed, overflow="fold")
     for each in cells:
         rows.add_row(*each)
     return rows
@@ -137,7 +140,6 @@ def _stream_cells(stream: StreamStatus) -> list[str]:
 
 def _cells(camera: CameraStatus) -> list[str]:
     colour = _COLOURS.get(camera.state, "red")
-    retry = "" if camera.retry_in_s is None else f" (in {camera.retry_in_s:.0f} s)"
     return [
         escape(camera.name),
         f"[{colour}]{camera.state}[/]",
@@ -148,8 +150,12 @@ def _cells(camera: CameraStatus) -> list[str]:
         str(camera.people),
         _milliseconds(camera.latency_p50_s),
         _milliseconds(camera.latency_p95_s),
-        escape((camera.reason or "") + retry),
     ]
+
+
+def _trouble(camera: CameraStatus) -> str:
+    retry = "" if camera.retry_in_s is None else f" (in {camera.retry_in_s:.0f} s)"
+    return f"{camera.name}: {camera.reason}{retry}"
 
 
 def _milliseconds(seconds: float | None) -> str:

@@ -154,6 +154,26 @@ def retrieval_cells(judged: list[Judged]) -> Cells:
     return rows
 
 
+def contender_cells(judged: list[Judged]) -> Cells:
+    """Return the table of ways to tell who is who, the head first."""
+    rows = [["IDF1 / Rank-1 / FNIR at FPIR 10 %, %", *(each.stages.name for each in judged)]]
+    for way in judged[0].contenders:
+        found = [each.contenders.get(way) for each in judged]
+        rows.append(
+            [
+                f"**{way}**" if way == "ours" else way,
+                *(
+                    "-"
+                    if c is None
+                    else " / ".join(_percent(share) for share in (c.id_f1, c.rank1, c.fnir))
+                    + f" ({c.identities} people)"
+                    for c in found
+                ),
+            ]
+        )
+    return rows
+
+
 def _on_camera(camera: str, judged: Judged) -> str:
     return _percent(judged.by_camera.get(camera))
 
@@ -163,7 +183,7 @@ def _percent(share: float | None) -> str:
 
 
 def _print(judged: list[Judged]) -> None:
-    for cells in (stage_cells(judged), retrieval_cells(judged)):
+    for cells in (stage_cells(judged), retrieval_cells(judged), contender_cells(judged)):
         table = Table(*cells[0], box=None, pad_edge=False)
         for row in cells[1:]:
             table.add_row(*(cell.replace("**", "") for cell in row))
@@ -202,7 +222,7 @@ def markdown(scene: Scene, encoder: Encoder, judged: list[Judged]) -> str:
         f"{datetime.now(UTC):%Y-%m-%d}.",
         "",
     ]
-    for cells in (stage_cells(judged), retrieval_cells(judged)):
+    for cells in (stage_cells(judged), retrieval_cells(judged), contender_cells(judged)):
         head, *rows = (f"| {' | '.join(row)} |" for row in cells)
         lines += [head, "|---" * len(cells[0]) + "|", *rows, ""]
     return "\n".join(lines)

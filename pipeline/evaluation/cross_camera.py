@@ -25,16 +25,14 @@ from pipeline.evaluation.boxes import (
     whom_tracks_followed,
     without_ignored,
 )
+from pipeline.evaluation.contenders import Contender, Contest, Track, identify
 from pipeline.evaluation.identity import IdScore, RetrievalScore, chance, cross_camera, id_score
 from pipeline.evaluation.perceive import Stages
 from pipeline.evaluation.perceived import Perceived
 from pipeline.evaluation.scene import Scene
 from pipeline.gallery.gallery import GalleryConfig
-from pipeline.gallery.sightings import SightingBook
+from pipeline.gallery.whereabouts import WhereaboutsConfig
 from pipeline.values import Embedding
-
-Track = tuple[str, int]
-"""Camera and track id."""
 
 _TRIED_THRESHOLDS = 20
 
@@ -81,6 +79,7 @@ class Judged:
             threshold's. Nobody can choose it beforehand.
         hindsight_threshold: That threshold.
         retrieval: Method to how well tracks of one camera are found on another.
+        contenders: Ways to tell who is who, by name; empty without a threshold or usable tracks.
     """
 
     stages: Stages
@@ -94,6 +93,7 @@ class Judged:
     hindsight: float
     hindsight_threshold: float
     retrieval: dict[str, RetrievalScore]
+    contenders: dict[str, Contender]
 
     @property
     def id_f1(self) -> float | None:
@@ -132,6 +132,7 @@ def judge(
     usable = sorted({(t.stream, t.track_id) for t in perceived.tracklets if len(t)} & names.keys())
     gallery = _Gallery(perceived, embeddings, encoder.model_hash, truth, found)
     given = None if threshold is None else gallery.identities(threshold)
+    contest = Contest(perceived, embeddings, usable, names, encoder.model_hash, gallery.score)
     hindsight, hindsight_threshold = gallery.best_threshold(threshold)
     return Judged(
         stages=stages,
@@ -145,6 +146,7 @@ def judge(
         hindsight=hindsight,
         hindsight_threshold=hindsight_threshold,
         retrieval=_retrieval(perceived, embeddings, untrained, usable, names),
+        contenders={} if threshold is None or not usable else contest.held(threshold),
     )
 
 
@@ -153,26 +155,6 @@ def embed(perceived: Perceived, encoder: Encoder) -> list[Embedding | None]:
     usable = [tracklet for tracklet in perceived.tracklets if len(tracklet)]
     made = iter(encoder.encode(usable))
     return [next(made) if len(tracklet) else None for tracklet in perceived.tracklets]
-
-
-def identify(
-    perceived: Perceived, embeddings: Sequence[Embedding | None], config: GalleryConfig, model: str
-) -> dict[Track, str]:
-    """Return the identity the product's gallery gives each track, "" where it gives none."""
-    book = SightingBook()
-    sightings = []
-    with config.build(model_hash=model, threshold=None) as gallery:
-        for tracklet, embedding in zip(perceived.tracklets, embeddings, strict=True):
-            if embedding is None:
-                gallery.note([tracklet])
-                sightings += book.collect([tracklet], [None])
-            else:
-                sightings += book.collect([tracklet], gallery.match([tracklet], [embedding]))
-            sightings += book.revise(gallery.revisions())
-        sightings += book.close()
-        gallery.settle()
-        sightings += book.revise(gallery.revisions())
-    return {(s.stream, s.track_id): s.identity or NOBODY for s in sightings}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,7 +168,8 @@ class _Gallery:
     found: Mapping[str, Boxes]
 
     def identities(self, threshold: float) -> dict[Track, str]:
-        config = GalleryConfig(threshold=threshold)
+        clock = WhereaboutsConfig(shared_clock=True)  # the videos of a scene begin together
+        config = GalleryConfig(threshold=threshold, whereabouts=clock)
         return identify(self.perceived, self.embeddings, config, self.model_hash)
 
     def score(self, identities: Mapping[Track, str]) -> IdScore:

@@ -147,8 +147,12 @@ def _is(track: Track, who: int) -> bool:
 
 
 def _claim(track: Track, who: int) -> float:
-    """Return how far a track is from a person; nearer than anybody when it alone tells of them."""
-    return dict(track.evidence.ranked(set())).get(who, -math.inf)
+    """Return how near a track comes to a person; nearer than anybody when it alone tells of them.
+
+    The nearest window counts: others may be of before anybody told of the person.
+    """
+    windows = [each for each in track.evidence.windows if who in each.nearest]
+    return min((each.distance(who) for each in windows), default=-math.inf)
 
 
 def _came_first(track: Track, other: Track) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class Identity:
     id: int
     pseudonym: str
     name: str | None = None
-    expires_s: float | None = None
+    expires_s: float | None = field(default=None, compare=False)
 
     @property
     def label(self) -> str:

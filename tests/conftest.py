@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -14,6 +15,8 @@ from gait.runtimes.cache import CACHE_VARIABLE
 
 settings.register_profile("patient", deadline=None)  # a busy machine is late: no mistake of ours
 settings.load_profile("patient")
+
+OURS = ("gait", "pipeline", "trackers")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,3 +31,12 @@ def _own_cache() -> Iterator[None]:
         del os.environ[CACHE_VARIABLE]
     else:
         os.environ[CACHE_VARIABLE] = before
+
+
+@pytest.fixture(autouse=True)
+def _own_log_levels() -> Iterator[None]:
+    """Undo what the command line does to our loggers: the next test may listen to them."""
+    yield
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.partition(".")[0] in OURS and isinstance(logger, logging.Logger):
+            logger.setLevel(logging.NOTSET)

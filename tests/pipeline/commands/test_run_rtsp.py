@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.commands.test_run import NASTY, NASTY_SPELLINGS, Program
+from tests.pipeline.live_program import NASTY, NASTY_SPELLINGS, Program
 from tests.pipeline.live_walkers import IN_TIME_S, SIZE, write_config, write_walker
-from tests.pipeline.sources.conftest import RtspServer, write_units
+from tests.servers.rtsp_process import RtspServer, write_units
 
 pytestmark = pytest.mark.rtsp
 
@@ -36,7 +36,7 @@ def test_a_server_that_dies_and_returns_is_lived_through_and_no_password_is_told
         "wrong path": {"url": server.url("nowhere", own), **QUICK},
     }
     config = write_config(tmp_path / "live.yaml", cameras, write_walker(tmp_path / "walker"))
-    program = Program(tmp_path, config)
+    program = Program(tmp_path, "run", config)
     try:
         program.wait_for(program.sightings)
         server.kill()

@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 READY  := $(VENV)/.ready
-.PHONY: help setup setup-tensorrt demo test test-all check fix bench bench-encoder bench-live bench-search bench-train eval-real eval-cross ablations chaos clean
+.PHONY: help setup setup-tensorrt demo test test-all check fix bench bench-encoder bench-live bench-search bench-trackers bench-train eval-real eval-cross ablations chaos clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -67,6 +67,9 @@ bench-live: $(READY)  ## how many cameras one process follows, beside ultralytic
 
 bench-search: $(READY)  ## search galleries exactly, against brute force, and rewrite its page
 	$(BIN)/python scripts/bench_search.py
+
+bench-trackers: $(READY)  ## our trackers beside other people's, which are installed apart; rewrites its page
+	$(BIN)/python scripts/bench_trackers.py
 
 bench-train: $(READY)  ## measure training against the naive way, and rewrite its page
 	$(BIN)/python scripts/bench_train.py

@@ -114,6 +114,7 @@ def _process(
     with console.status("Loading models ..."):
         from pipeline.config import load_config
         from pipeline.file_run import FileRun
+        from pipeline.sinks.sightings import take
 
         settings = load_config(config, overrides)
         bars = _Bars(console)
@@ -124,7 +125,9 @@ def _process(
     else:
         _warn_untrained(console)
     with bars, _ctrl_c(run, console):
-        sightings = list(run.sightings())
+        sightings: list[Sighting] = []
+        for sighting in run.sightings():
+            take(sightings, sighting)
     if truth is not None and run.folder is not None and not run.was_interrupted:
         _check(run.folder, truth)
     _print_sightings(sightings)

@@ -56,13 +56,13 @@ def read_sightings(path: Path) -> list[Sighting]:
             if line.strip() == "{}":
                 continue
             try:
-                _take(sightings, _from_json(line))
+                take(sightings, _from_json(line))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 logger.warning("%s: line %d is damaged and left out: %s", path, number, error)
     return sightings
 
 
-def _take(sightings: list[Sighting], new: Sighting) -> None:
+def take(sightings: list[Sighting], new: Sighting) -> None:
     """Append a sighting, or put a revised one in the place of what it revises."""
     for at in range(len(sightings) - 1, -1, -1) if new.is_revision else ():
         old = sightings[at]

@@ -168,6 +168,7 @@ def test_ultralytics_prints_nothing_and_leaves_the_home_folder_alone(tmp_path: P
 
 
 def test_without_ultralytics_the_error_gives_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    _import_ultralytics.cache_clear()  # an earlier test may have had it
     monkeypatch.setitem(sys.modules, "ultralytics", None)
     with pytest.raises(ModelError, match="pip install"):
         YoloConfig(backend="ultralytics").build()

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from gait.strict import StrictModel
 from gait.yaml_config import load_yaml
-from pipeline.gallery.gallery import GalleryConfig
+from pipeline.gallery.config import GalleryConfig
 from pipeline.sources.source import ReadConfig
 from pipeline.stages.appearance import AppearanceConfig
 from pipeline.stages.assemble import AssemblerConfig

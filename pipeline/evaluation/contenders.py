@@ -14,8 +14,8 @@ from gait.evaluation.openset import OpenSetConfig, open_set
 from pipeline.evaluation.boxes import NOBODY
 from pipeline.evaluation.identity import IdScore, cross_camera
 from pipeline.evaluation.perceived import Perceived
+from pipeline.gallery.config import GalleryConfig
 from pipeline.gallery.decision import DecisionConfig
-from pipeline.gallery.gallery import GalleryConfig
 from pipeline.gallery.sightings import SightingBook
 from pipeline.gallery.whereabouts import WhereaboutsConfig
 from pipeline.values import Embedding

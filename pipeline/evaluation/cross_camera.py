@@ -30,7 +30,7 @@ from pipeline.evaluation.identity import IdScore, RetrievalScore, chance, cross_
 from pipeline.evaluation.perceive import Stages
 from pipeline.evaluation.perceived import Perceived
 from pipeline.evaluation.scene import Scene
-from pipeline.gallery.gallery import GalleryConfig
+from pipeline.gallery.config import GalleryConfig
 from pipeline.gallery.whereabouts import WhereaboutsConfig
 from pipeline.values import Embedding
 

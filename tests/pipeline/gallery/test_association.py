@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from gait.tracklet import Tracklet
+from pipeline.gallery.config import GalleryConfig
 from pipeline.gallery.exemplar import Enrolment, Exemplar
-from pipeline.gallery.gallery import Gallery, GalleryConfig
+from pipeline.gallery.gallery import Gallery
 from pipeline.gallery.sightings import SightingBook
 from pipeline.gallery.store import GalleryStore
 from pipeline.values import Embedding, Match, Sighting

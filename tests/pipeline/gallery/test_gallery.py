@@ -14,9 +14,10 @@ from pydantic import ValidationError
 from gait.tracklet import Tracklet
 from pipeline.errors import ConfigError, GalleryError
 from pipeline.gallery.calibration import Calibration, Cut, Line, ProbabilityMap
+from pipeline.gallery.config import GalleryConfig
 from pipeline.gallery.decision import FixedLimit
 from pipeline.gallery.exemplar import Enrolment, Exemplar
-from pipeline.gallery.gallery import Gallery, GalleryConfig
+from pipeline.gallery.gallery import Gallery
 from pipeline.gallery.store import GalleryStore
 from pipeline.values import Embedding, Match
 

@@ -45,7 +45,7 @@ def test_every_shipped_configuration_loads_under_its_own_name(name: str) -> None
     assert (
         optimiser.schedule == "cosine" or max(optimiser.milestones, default=0) < config.iterations
     )
-    assert optimiser.warmup <= config.iterations / 10
+    assert optimiser.warmup <= config.iterations / 8  # the ablations have few steps
     assert TrainingConfig.model_validate_json(config.model_dump_json()) == config
 
 

@@ -162,7 +162,10 @@ def report(
         "",
         "Written by `make bench`; do not edit by hand. Of the encoder alone: "
         "[benchmarks-encoder.md](benchmarks-encoder.md); of training: "
-        "[benchmarks-training.md](benchmarks-training.md).",
+        "[benchmarks-training.md](benchmarks-training.md); of live cameras: "
+        "[benchmarks-live.md](benchmarks-live.md); of search in galleries: "
+        "[benchmarks-search.md](benchmarks-search.md); of trackers: "
+        "[trackers-evaluated.md](trackers-evaluated.md).",
         "",
         f"* When: {datetime.now(UTC):%Y-%m-%d}",
         f"* Machine: {describe_machine(root=ROOT)}",

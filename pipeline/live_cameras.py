@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from pipeline.errors import ConfigError
 from pipeline.live_config import LiveConfig, address_of, camera_from_json
 from pipeline.sources.camera import CameraConfig
 from pipeline.sources.cameras import Cameras
+from pipeline.sources.inputs import did_you_mean
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +49,10 @@ class CameraDesk:
         Raises:
             ConfigError: There is one of that name, or it cannot be used.
         """
+        camera = camera_from_json(name, data)
+        refuse_missing_files({name: camera})
         with self._lock:
-            self._cameras.add(name, camera_from_json(name, data))
+            self._cameras.add(name, camera)
 
     def change(self, name: str, data: object) -> None:
         """Read a camera in another way.
@@ -56,8 +60,10 @@ class CameraDesk:
         Raises:
             ConfigError: There is none of that name, or it cannot be used.
         """
+        camera = camera_from_json(name, data)
+        refuse_missing_files({name: camera})
         with self._lock:
-            self._cameras.change(name, camera_from_json(name, data))
+            self._cameras.change(name, camera)
 
     def remove(self, name: str) -> None:
         """Stop reading a camera.
@@ -89,9 +95,10 @@ class CameraDesk:
             raise ConfigError("reload: this run was given addresses, there is no file to read")
         with self._lock:
             new = self._reread()
-            for name, camera in new.cameras.items():
-                address_of(name, camera)
-            done = self._apply(self._config.cameras, new.cameras)
+            old = self._config.cameras
+            fresh = {name: each for name, each in new.cameras.items() if each != old.get(name)}
+            refuse_missing_files(fresh)
+            done = self._apply(old, new.cameras)
             if new.model_dump(exclude={"cameras"}) != self._config.model_dump(exclude={"cameras"}):
                 logger.warning("reload: what is not of cameras takes effect with the next run")
             self._config = self._config.model_copy(update={"cameras": new.cameras})
@@ -114,3 +121,25 @@ class CameraDesk:
         for name in added:
             self._cameras.add(name, new[name])
         return {"added": added, "changed": changed, "removed": removed}
+
+
+def refuse_missing_files(cameras: Mapping[str, CameraConfig]) -> None:
+    """Refuse cameras that are files which are not there: nobody would ever be seen on them.
+
+    What is under /dev may be plugged in later.
+
+    Raises:
+        ConfigError: Naming the camera, and the files of nearly that name.
+    """
+    for name, camera in cameras.items():
+        address = address_of(name, camera)
+        path = Path(address.url)
+        if "://" in address.url or path.is_relative_to("/dev"):
+            continue
+        if path.exists() and not path.is_dir():
+            continue
+        what = "a folder" if path.is_dir() else f"no such file{did_you_mean(path)}"
+        raise ConfigError(
+            f"cameras.{name}.url: expected an address such as rtsp://host/stream, or a file that "
+            f"is there, got {address.shown}: {what}"
+        )

@@ -32,6 +32,8 @@ _SECRET_KEY = re.compile(
 _SHORTEST_SECRET = 4
 _SHORTEST_TOKEN = 16
 _OWN_SINKS = ("sightings.jsonl", "events.jsonl", "console")  # what every run may have
+_KEEPS_NOTHING = ("cameras", "publish", "metrics", "control_http")
+_SENDS_AWAY = ("mqtt", "webhook", "zmq")
 
 
 class MetricsConfig(StrictModel):
@@ -200,6 +202,26 @@ def load_live_config(path: Path, overrides: Sequence[str] = ()) -> LiveConfig:
         ConfigError: Naming the place, the camera, what was expected, what came and what is known.
     """
     return _read_config(read_with_bases(path, ()), overrides, str(path))
+
+
+def load_kept_config(path: Path) -> LiveConfig:
+    """Return of a configuration what tells where data are kept, and for how long.
+
+    So nobody need know the passwords of cameras, or of where events are sent, to look after data.
+
+    Raises:
+        ConfigError: As for `load_live_config`.
+    """
+    data = read_with_bases(path, ())
+    for key in _KEEPS_NOTHING:
+        data.pop(key, None)
+    if isinstance(sinks := data.get("sinks"), list):
+        data["sinks"] = [each for each in sinks if not _sends_away(each)]
+    return _read_config(data, (), str(path))
+
+
+def _sends_away(sink: object) -> bool:
+    return isinstance(sink, Mapping) and sink.get("kind") in _SENDS_AWAY
 
 
 def config_of_addresses(addresses: Sequence[str], overrides: Sequence[str] = ()) -> LiveConfig:

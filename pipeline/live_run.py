@@ -23,7 +23,7 @@ from gait.closing import Closing
 from pipeline.errors import ConfigError, OutputError, PipelineError
 from pipeline.identity import Identity
 from pipeline.latency import Latencies
-from pipeline.live_cameras import CameraDesk
+from pipeline.live_cameras import CameraDesk, refuse_missing_files
 from pipeline.live_commands import Commands
 from pipeline.live_config import LiveConfig
 from pipeline.live_control import ControlSocket
@@ -102,6 +102,7 @@ class LiveRun(Closing):
         self._problem: PipelineError | None = None
         if link is not None:
             link.check()
+        refuse_missing_files(config.cameras)
         with ExitStack() as opened:
             folder = None if out is None else live_folder(out)
             has_sightings = not isinstance(link, SendTo)

@@ -80,11 +80,11 @@ def purge(
 
 
 def _config(paths: Sequence[str]) -> LiveConfig | None:
-    from pipeline.live_config import load_live_config
+    from pipeline.live_config import load_kept_config
 
     if len(paths) > 1:
         raise ConfigError(f"purge: expected one configuration, got {', '.join(paths)}")
-    return load_live_config(Path(paths[0])) if paths else None
+    return load_kept_config(Path(paths[0])) if paths else None
 
 
 def _retention(config: LiveConfig | None, keep: Sequence[str]) -> RetentionConfig:

@@ -110,7 +110,7 @@ def _expand_one(text: str) -> list[Path]:
         return [_not_an_image(path)]
     if glob.has_magic(text):
         return _expand_glob(text)
-    raise SourceError(f"{path}: no such file or folder{_did_you_mean(path)}")
+    raise SourceError(f"{path}: no such file or folder{did_you_mean(path)}")
 
 
 def _expand_folder(folder: Path) -> list[Path]:
@@ -127,7 +127,7 @@ def _expand_folder(folder: Path) -> list[Path]:
 def _expand_glob(pattern: str) -> list[Path]:
     matches = sorted((Path(match) for match in glob.glob(pattern)), key=natural_key)
     if not matches:
-        raise SourceError(f"{pattern}: nothing matches{_did_you_mean(Path(pattern))}")
+        raise SourceError(f"{pattern}: nothing matches{did_you_mean(Path(pattern))}")
     folders = {match.parent for match in matches if match.suffix.lower() in IMAGE_SUFFIXES}
     if folders:
         named = ", ".join(str(folder) for folder in sorted(folders))
@@ -143,7 +143,8 @@ def _not_an_image(path: Path) -> Path:
     return path
 
 
-def _did_you_mean(path: Path) -> str:
+def did_you_mean(path: Path) -> str:
+    """Return the names nearest to one that is not there, as a hint in brackets; "" without any."""
     folder = next(parent for parent in path.parents if parent.is_dir() or parent == parent.parent)
     if folder != path.parent:
         return f" (the folder {path.parent} does not exist)"

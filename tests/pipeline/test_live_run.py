@@ -380,7 +380,11 @@ def test_reading_the_file_again_adds_changes_and_removes_cameras_and_touches_no_
 
 
 @pytest.mark.parametrize(
-    "broken", ["cameras: [", "cameras: {a: {url: x, stal_s: 1}}", "cameras: {a: 'rtsp://'}", ""]
+    "broken",
+    [
+        *("cameras: [", "cameras: {a: {url: x, stal_s: 1}}", "cameras: {a: 'rtsp://'}", ""),
+        "cameras: {a: nothing-there.mp4}",
+    ],
 )
 def test_a_broken_file_changes_nothing_and_is_logged(
     start: Start, clip: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: str

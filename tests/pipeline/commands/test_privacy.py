@@ -181,6 +181,28 @@ def test_purging_by_the_configuration_looks_where_its_run_writes(
     assert "people.gallery" in run("purge", config, "--out", out, "--keep", "pseudonyms=0")
 
 
+def test_purging_wants_no_password_of_cameras_or_of_where_events_go(tmp_path: Path) -> None:
+    config = tmp_path / "cameras.yaml"
+    config.write_text(
+        f"""
+        cameras: {{gate: {{url: "rtsp://guard@${{GATE_HOST}}/1", password_file: nowhere}}}}
+        publish: "rtsp://gait:${{MEDIA_PASSWORD}}@127.0.0.1:8554/{{camera}}"
+        metrics: {{port: 9464}}
+        control_http: {{token: "${{CONTROL_TOKEN}}"}}
+        sinks:
+          - {{kind: webhook, url: "https://hook", secret: "${{HOOK_SECRET}}"}}
+          - {{kind: jsonl, path: {tmp_path}/door.jsonl}}
+        retention: {{sightings_days: 7}}
+        """
+    )
+    with JsonlSink(tmp_path / "door.jsonl") as sink:
+        sink.write([event(9000)])
+    assert "door.jsonl" in run("purge", config, "--out", tmp_path / "nothing")
+    config.write_text(config.read_text().replace("retention", "retentoin"))
+    with pytest.raises(ConfigError, match="retentoin: unknown key"):
+        run("purge", config)
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [

@@ -146,13 +146,17 @@ def test_a_killed_run_leaves_whole_lines_and_the_next_one_goes_on(
         (["rtsp://guard:${NOT_SET}@h/s"], "NOT_SET"),
         (["rtsp://"], "expected a host"),
         (["x.mp4", "--set", "pipeline.detector.confidnce=1"], "did you mean confidence"),
-        (["x.mp4", "--set", "control=" + "x" * 200], "at most 107 bytes"),
+        (["rtsp://h/s", "--set", "control=" + "x" * 200], "at most 107 bytes"),
+        (["gaet.mp4"], "no such file (did you mean gate.mp4?)"),
+        (["rtsp:/h/s"], "expected an address such as rtsp://host/stream"),
+        (["."], "got .: a folder"),
     ],
 )
 def test_what_is_wrong_is_said_with_exit_code_2(
     say: Say, arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "gate.mp4").touch()
     code, error = say("run", *arguments)
     assert (code, says in error) == (2, True), error
     assert "Traceback" not in error

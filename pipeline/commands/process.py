@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
+
+_TOGETHER = ("gallery.whereabouts.shared_clock=true",)
 
 _MOST_ROWS = 20
 _STEPS = {
@@ -75,6 +77,13 @@ def process(
     max_frames: Annotated[
         int | None, typer.Option(help="Stop each file after this many frames.", min=1)
     ] = None,
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--together",
+            help="The videos began at the same moment: nobody is in two places at once.",
+        ),
+    ] = False,
     set_: Overrides = None,
 ) -> None:
     """Find who was where, when, in recorded files.
@@ -89,25 +98,30 @@ def process(
         "max_frames": max_frames,
     }
     read = [f"read.{key}={value}" for key, value in given.items() if value is not None]
-    _process(videos, config, out, [*read, *(set_ or [])])
+    _process(videos, config, out, [*read, *(_TOGETHER if together else ()), *(set_ or [])])
 
 
 def demo(out: Out = Path("demo-results")) -> None:
     """Run the whole road on the clips that ship, in about a minute.
 
-    20 s of real pedestrians, and rendered walkers on two cameras, of whom it is known who is who.
+    20 s of real pedestrians, and rendered walkers on two cameras, of whom it is known who is who:
+    two runs, since nobody of the one can be in the other.
     """
     from pipeline.sources.inputs import sample_path, walker_samples
 
     walkers, truth = walker_samples()
-    _process([str(path) for path in (sample_path(), *walkers)], None, out, [], truth)
+    console = Console()
+    console.rule("Real pedestrians", align="left")
+    _process([str(sample_path())], None, out / "street", [])
+    console.rule("Rendered walkers on two cameras that began together", align="left")
+    _process([str(path) for path in walkers], None, out / "walkers", _TOGETHER, truth)
 
 
 def _process(
     inputs: list[str],
     config: Path | None,
     out: Path,
-    overrides: list[str],
+    overrides: Sequence[str],
     truth: Path | None = None,
 ) -> None:
     console = Console(stderr=True)

@@ -28,11 +28,29 @@ def test_the_demo_says_how_many_walkers_were_right(run, tmp_path, make_video, mo
     code, printed = run("demo", "--out", tmp_path / "out")
     assert code == 0
     assert "0 of 1 people on one and two got one identity" in printed
-    checked = json.loads((tmp_path / "out" / "checked.json").read_text())
+    walkers = tmp_path / "out" / "walkers"
+    checked = json.loads((walkers / "checked.json").read_text())
     assert checked["people"] == [
         {"person": "p1", "identities": {"one": None, "two": None}, "is_right": False}
     ]
-    assert "Checked against the truth" in (tmp_path / "out" / "report.html").read_text()
+    assert "Checked against the truth" in (walkers / "report.html").read_text()
+    # what is elsewhere has its own gallery, and the pair that began together one clock
+    for folder, streams, shared in (
+        ("street", ["street"], False),
+        ("walkers", ["one", "two"], True),
+    ):
+        record = json.loads((tmp_path / "out" / folder / "run.json").read_text())
+        assert [stream["name"] for stream in record["streams"]] == streams
+        assert record["config"]["gallery"]["whereabouts"]["shared_clock"] is shared
+
+
+def test_recordings_that_began_together_share_a_clock(run, tmp_path, make_video):
+    clips = [make_video(f"{name}.mp4", size=(160, 120)) for name in ("one", "two")]
+    args = ("--out", tmp_path / "out", "--set", "output.video=false")
+    for given, shared in ((("--together",), True), ((), False)):
+        assert run("process", *clips, *given, *args)[0] == 0
+        record = json.loads((tmp_path / "out" / "run.json").read_text())
+        assert record["config"]["gallery"]["whereabouts"]["shared_clock"] is shared
 
 
 @pytest.fixture

@@ -55,7 +55,8 @@ class Told:
         origin_unix_s: When its camera's clock read 0, in seconds since 1970.
         identity: Who was told of; None when nobody was yet.
         is_new: Whether it was told as somebody new.
-        start_s: Since when it is this person, where it was somebody else before.
+        start_s: Since when it is this person, on the camera's clock, where it was somebody else
+            before.
     """
 
     origin_unix_s: float
@@ -69,7 +70,8 @@ class LiveIdentity:
 
     Each track is told of as soon as somebody is recognised ("seen") and when it has ended
     ("ended"), under one id; where it turns out to be somebody else, before its end or after, with
-    who it was said to be ("revised"). The same tracklets give events of the same uids.
+    who it was said to be ("revised"). A track that goes over to somebody else is two sightings, the
+    first of which says when ("switched_at_s"). The same tracklets give events of the same uids.
 
     Args:
         identity: Not used by anybody else meanwhile.
@@ -107,6 +109,8 @@ class LiveIdentity:
         self._is_ending = threading.Event()
         self._told = dict(told or {})
         self._over: dict[Track, Told] = {}  # the last that ended: they may be revised
+        # What is told of somebody once it is told that who the track was before has ended.
+        self._next: dict[Track, list[tuple[Sighting, str]]] = {}
         self._thread = threading.Thread(target=self._work, name="identity", daemon=True)
 
     @property
@@ -143,19 +147,23 @@ class LiveIdentity:
         self, tracklet: Tracklet, embedding: Embedding | None, match: Match | None
     ) -> None:
         """Tell of somebody who has just been recognised and is still there."""
-        if match is None or match.identity is None or tracklet.is_last:
+        if match is None:
             return
         told = self._told[tracklet.track]
         if match.switched_at_s is not None:
             told.identity, told.start_s = None, match.switched_at_s
-        if told.identity == match.identity:
+            self._next.setdefault(tracklet.track, [])
+        if match.identity is None or tracklet.is_last or told.identity == match.identity:
             return
         was, told.identity, told.is_new = told.identity, match.identity, match.is_new
         sighting = _first_sighting(tracklet, match, told.start_s)
-        if was is None:
-            self._tell_of(sighting, "seen")
+        what = "seen"
+        if was is not None:
+            sighting, what = dataclasses.replace(sighting, is_revision=True, was=was), "revised"
+        if tracklet.track in self._next:
+            self._next[tracklet.track].append((sighting, what))
         else:
-            self._tell_of(dataclasses.replace(sighting, is_revision=True, was=was), "revised")
+            self._tell_of(sighting, what)
 
     def _work(self) -> None:
         try:
@@ -174,6 +182,7 @@ class LiveIdentity:
     def _identify(self, tracklets: Sequence[Tracklet]) -> None:
         for tracklet in tracklets:
             self._told.setdefault(tracklet.track, Told(tracklet.origin_unix_s or 0.0))
+        self._next.clear()
         try:
             sightings = self._identity.identify(tracklets, self)
         except Exception as error:
@@ -199,18 +208,21 @@ class LiveIdentity:
             if sighting.is_revision:
                 self._tell_of(sighting, "revised")
                 continue
-            self._tell_of(self._as_told(sighting), "ended")
+            goes_on_s = self._goes_on_s(sighting)
+            self._tell_of(self._as_told(sighting), "ended", switched_at_s=goes_on_s)
             self.num_sightings += 1
-            if not self._goes_on(sighting):
+            if goes_on_s is None:
                 self._close(track)
                 ended.append(track)
+            for said in self._next.pop(track, ()):
+                self._tell_of(*said)
         if ended and self._written is not None:
             self._written(ended)
 
-    def _goes_on(self, sighting: Sighting) -> bool:
-        """Return whether a sighting is of the first person of a track that is another's now."""
-        told = self._told.get((sighting.stream, sighting.track_id), _NOTHING)
-        return told.start_s is not None and sighting.start_s < told.start_s
+    def _goes_on_s(self, sighting: Sighting) -> float | None:
+        """Return since when the sighting's track is another's; None when it has ended."""
+        start_s = self._told.get((sighting.stream, sighting.track_id), _NOTHING).start_s
+        return start_s if start_s is not None and sighting.start_s < start_s else None
 
     def _close(self, track: Track) -> None:
         self._over[track] = self._told.pop(track, _NOTHING)
@@ -224,7 +236,9 @@ class LiveIdentity:
             return sighting
         return dataclasses.replace(sighting, is_new=True, distance=None)
 
-    def _tell_of(self, sighting: Sighting, what: str) -> None:
+    def _tell_of(
+        self, sighting: Sighting, what: str, *, switched_at_s: float | None = None
+    ) -> None:
         track = sighting.stream, sighting.track_id
         told = self._told.get(track) or self._over.get(track, _NOTHING)
         start_unix_s = round(told.origin_unix_s + sighting.start_s, 3)
@@ -236,6 +250,8 @@ class LiveIdentity:
             "start_unix_s": start_unix_s,
             "end_unix_s": round(told.origin_unix_s + sighting.end_s, 3),
         }
+        if switched_at_s is not None:
+            more["switched_at_s"] = switched_at_s
         event = sighting_event(sighting, time.time(), more)
         evidence = () if what == "ended" else sighting.tracklets[-1:]
         if what == "revised":

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import JsonValue
 
 from gait.tracklet import Tracklet
 from pipeline.errors import LinkError, OutputError
-from pipeline.live_identity import Told, sighting_id
+from pipeline.gallery.sightings import SightingBook
+from pipeline.live_failures import Failures
+from pipeline.live_identity import LiveIdentity, Told, sighting_id
 from pipeline.live_receiving import LiveReceiving
+from pipeline.sinks.live import Event
 from pipeline.transport.spool import Spool
 from pipeline.transport.zmq_link import ReceivingLink, SendingLink
+from pipeline.values import Match, Sighting
+from pipeline.witness import Witness
 
 ORIGIN_S = 1_700_000_000.0
 WITHIN_S = 30.0
@@ -60,14 +68,20 @@ class Site:
         return LiveReceiving(link, self._are_written)
 
     def tell(self, event: str, track_id: int, *, identity: str = "person-001") -> None:
-        content = {
+        content: dict[str, JsonValue] = {
             "id": sighting_id("gate/door", track_id, ORIGIN_S),
             "event": event,
+            "camera": "gate/door",
+            "track_id": track_id,
+            "start_s": 0.0,
             "identity": identity,
             "is_new": True,
         }
-        with self.sightings.open("a") as file:
-            file.write(json.dumps({"kind": "sighting", "content": content}) + "\n")
+        self.write(Event("sighting", ORIGIN_S, content))
+
+    def write(self, event: Event) -> None:
+        with self.sightings.open("ab") as file:
+            file.write(event.as_bytes() + b"\n")
 
     def _are_written(self, is_stopped: threading.Event) -> bool:
         return self.is_written
@@ -168,6 +182,96 @@ def test_a_track_whose_end_was_lost_ends_when_its_sender_tells_of_the_next_day(s
     *_, ending = get(receiving, 2)
     assert (ending.track, ending.is_last, len(ending)) == (("gate/door", 1), True, 0)
     assert ending.seen_s == (0.0, 0.3)
+
+
+def test_who_never_ends_a_track_loses_the_oldest_and_no_other_sender_does(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pipeline.live_receiving._MOST_OPEN", 10)
+    spool = Spool(site.sightings.with_name("honest.spool"))
+    receiving = site.receiving(link := site.hub())
+    with SendingLink(link.endpoint, spool, sender="honest", resend_s=0.5) as honest:
+        honest.send([tracklet(1, 0)])
+        get(receiving, 1)
+    site.sender().send([tracklet(number, 0) for number in range(1, 31)])
+    came = get(receiving, 30 + 21)
+    ended = [each.track for each in came if each.is_last]
+    assert ended == [("gate/door", number) for number in range(1, 22)]
+    assert receiving.status().counts["crowded"] == 21
+    assert "gate has 16 tracks that have not ended" in caplog.text
+    receiving.written(ended)
+    assert len([each for some in link.kept() for each in some]) == 10
+
+
+class GoesOver:
+    """Says that a track is Anna, and from 0.6 s on that it is Bert."""
+
+    def __init__(self) -> None:
+        self._book = SightingBook()
+        self._were_anna: set[tuple[str, int]] = set()
+
+    def identify(self, tracklets: Sequence[Tracklet], witness: Witness) -> list[Sighting]:
+        matches = [self._match(each) if len(each) else None for each in tracklets]
+        for each, match in zip(tracklets, matches, strict=True):
+            witness.recognised(each, None, match)
+        return self._book.collect(tracklets, matches)
+
+    def _match(self, tracklet: Tracklet) -> Match:
+        if tracklet.times_s[0] < 0.6:
+            self._were_anna.add(tracklet.track)
+            return Match("Anna", 0.1, 1.0, False)
+        switched = tracklet.track in self._were_anna
+        self._were_anna.discard(tracklet.track)
+        return Match("Bert", 0.1, 1.0, False, switched_at_s=0.6 if switched else None)
+
+
+def identify(site: Site, receiving: LiveReceiving, told: dict[tuple[str, int], Told]) -> None:
+    """Identify what is kept and what comes, until it has all been heard of."""
+    naming = LiveIdentity(
+        GoesOver(),  # type: ignore[arg-type]
+        receiving,
+        site.write,
+        observe=lambda tracklet, seconds: heard.append(tracklet),
+        failures=Failures("identity", pytest.fail),
+        written=receiving.written,
+        told=told,
+    )
+    heard: list[Tracklet] = []
+    naming.start()
+    ends_s = time.monotonic() + WITHIN_S
+    while not any(len(each) and each.frame_indices[0] == 9 for each in heard):
+        assert time.monotonic() < ends_s, heard
+        time.sleep(0.01)
+    assert naming.end(WITHIN_S)
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_track_that_is_two_peoples_is_told_once_of_each_over_a_kill(
+    site: Site, lost: int
+) -> None:
+    sender = site.sender()
+    sender.send([tracklet(1, first) for first in (0, 3, 6, 9)])
+    link = site.hub()
+    identify(site, receiving := site.receiving(link), receiving.told_before(site.sightings))
+    said = site.sightings.read_bytes().splitlines(keepends=True)
+    assert len(said) == 3, "Anna is seen, has ended, Bert is seen"
+    site.sightings.write_bytes(b"".join(said[: 3 - lost]))  # what the disk had when it was killed
+    link.close()
+    sender.send([tracklet(1, 12, is_last=True)])
+    receiving = site.receiving(site.hub())
+    told = receiving.told_before(site.sightings)
+    sender.send([tracklet(2, 9, is_last=True)])
+    identify(site, receiving, told)
+    contents = [json.loads(line)["content"] for line in site.sightings.open()]
+    of_track = [each for each in contents if each["track_id"] == 1]
+    assert [(each["identity"], each["event"], each["start_s"]) for each in of_track] == [
+        ("Anna", "seen", 0.0),
+        ("Anna", "ended", 0.0),
+        ("Bert", "seen", 0.6),
+        ("Bert", "ended", 0.6),
+    ]
+    assert max(Counter(each["id"] + each["event"] for each in contents).values()) == 1
+    assert list(receiving.link.kept()) == []
 
 
 def test_nothing_is_acknowledged_while_the_disk_fails(

@@ -43,6 +43,7 @@ SHOWN = {
     "unseen/mAP": "mAP",
 }
 UNSEEN = "partition-unseen-views.json"
+TEACHER = f"{BASE}-wide"  # one seed is enough: every taught network learns from that one
 
 ROWS = {
     BASE: "nano: RTS, Haar wavelet, hardness exclusion, segmentation noise",
@@ -53,7 +54,7 @@ ROWS = {
     f"{BASE}-clean": "trained without segmentation noise",
     f"{BASE}-gaitbase": "GaitBase, narrowed; ordered, plain triplets",
     f"{BASE}-deepgaitv2-p3d": "DeepGaitV2-P3D, narrowed; ordered, plain triplets",
-    f"{BASE}-wide": "wide: the first row with more channels",
+    TEACHER: "wide: the first row with more channels",
     f"{BASE}-taught": "nano, distilled from wide (seed 0)",
 }
 
@@ -112,6 +113,8 @@ def jobs(
     for seed in seeds:
         for name in ROWS:
             if only and name.removeprefix(f"{BASE}-") not in only:
+                continue
+            if name == TEACHER and seed != 0:
                 continue
             config = load_config(CONFIGS / f"{name}.yaml", [*overrides, f"seed={seed}"])
             yield Job(config, out / f"{name}-{seed}", out / f"{name}-{seed}.json")

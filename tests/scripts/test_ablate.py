@@ -93,6 +93,18 @@ def test_seeds_are_gone_through_one_after_the_other(ablate: ModuleType, tmp_path
     assert len({job.result for job in listed}) == 4
 
 
+def test_the_teacher_is_trained_once_and_before_those_it_teaches(
+    ablate: ModuleType, tmp_path: Path
+) -> None:
+    listed = list(ablate.jobs(tmp_path, [0, 1], [], ["taught", "wide"]))
+    assert [(job.config.name, job.config.seed) for job in listed] == [
+        (ablate.TEACHER, 0), (f"{ablate.BASE}-taught", 0), (f"{ablate.BASE}-taught", 1),
+    ]  # fmt: skip
+    taught = listed[1].config.distillation
+    assert taught is not None
+    assert taught.teacher.startswith(str(Path("runs/ablations") / listed[0].folder.name))
+
+
 def test_a_run_whose_time_is_up_goes_on_and_ends_with_figures(
     ablate: ModuleType, tiny: TrainingConfig, tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ from pipeline.sources.camera_state import CameraState, Change
 from pipeline.web.metrics import LiveMetrics
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
+UNITS = [f"trackletgait{half}.service" for half in ("", "-perceive", "-identify")]
 METRIC = re.compile(r"\b(?:trackletgait|process)_[a-z_]+")
 
 
@@ -100,25 +101,27 @@ def test_the_dashboards_panels_do_not_overlap(dashboard: dict[str, Any]) -> None
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
-def test_the_unit_runs_a_command_that_exists() -> None:
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_runs_a_command_that_exists(name: str) -> None:
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
-    unit.read(DEPLOY / "trackletgait.service")
+    unit.read(DEPLOY / name)
     program, *command = shlex.split(unit["Service"]["ExecStart"])
     assert Path(program).name == "trackletgait"
     options_of(command)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
-    text = (DEPLOY / "trackletgait.service").read_text()
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_accepts_a_unit(name: str, tmp_path: Path) -> None:
+    text = (DEPLOY / name).read_text()
     # There is no such program here; everything else is as it ships.
-    unit = tmp_path / "trackletgait.service"
+    unit = tmp_path / name
     unit.write_text(text.replace("/opt/trackletgait/.venv/bin/trackletgait", "/bin/true"))
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True
     )
-    ours = [line for line in done.stderr.splitlines() if "trackletgait.service" in line]
+    ours = [line for line in done.stderr.splitlines() if name in line]
     assert ours == []
 
 

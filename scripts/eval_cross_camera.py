@@ -29,7 +29,8 @@ from gait.synthetic.scene_config import Colours, Layout, SceneConfig
 from gait.synthetic.video import write_scene
 from pipeline.errors import PipelineError
 from pipeline.evaluation.cross_camera import Judged, judge
-from pipeline.evaluation.perceive import STAGES, perceive
+from pipeline.evaluation.looks import looks
+from pipeline.evaluation.perceive import STAGES, kept_in, perceive
 from pipeline.evaluation.scene import Scene
 from pipeline.stages.encode import EncoderConfig
 
@@ -60,10 +61,19 @@ def main() -> int:
         for stages in STAGES:
             with console.status(stages.name) as status:
                 perceived = perceive(scene, stages, options.cache, status.update)
+                status.update(f"{stages.name}: looks")
+                kept = kept_in(options.cache, scene, stages)
+                seen = looks(scene, perceived, kept.with_name(f"looks-{kept.name}"))
                 status.update(f"{stages.name}: identities")
                 judged.append(
                     judge(
-                        scene, stages, perceived, encoder, threshold=threshold, untrained=untrained
+                        scene,
+                        stages,
+                        perceived,
+                        encoder,
+                        threshold=threshold,
+                        untrained=untrained,
+                        looks=seen,
                     )
                 )
     except (GaitError, PipelineError) as error:

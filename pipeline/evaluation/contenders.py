@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +12,25 @@ from numpy.typing import NDArray
 from gait.distance import euclidean
 from gait.evaluation.openset import OpenSetConfig, open_set
 from pipeline.evaluation.boxes import NOBODY
-from pipeline.evaluation.identity import IdScore, cross_camera
-from pipeline.evaluation.perceived import Perceived
+from pipeline.evaluation.case import Case, Track
+from pipeline.evaluation.identity import cross_camera
+from pipeline.evaluation.looks import between
 from pipeline.gallery.config import GalleryConfig
 from pipeline.gallery.decision import DecisionConfig
-from pipeline.gallery.sightings import SightingBook
-from pipeline.gallery.whereabouts import WhereaboutsConfig
 from pipeline.values import Embedding
-
-Track = tuple[str, int]
-"""Camera and track id."""
 
 FPIR = 0.1
 _TRIED_THRESHOLDS = 40
+
+TOGETHER = {"shared_clock": True}
+"""The videos of a scene begin together."""
+
+ALONE: Mapping[str, Any] = {
+    "decision": {"windows": 1, "switch_windows": 10_000, "purity_margin": None},
+    "whereabouts": {"most_odds": 0},
+    "revise_s": 0,
+}
+"""Every tracklet for itself: no fusion, no places, no second thoughts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,131 +51,93 @@ class Contender:
     fnir: float
 
 
-def identify(
-    perceived: Perceived, embeddings: Sequence[Embedding | None], config: GalleryConfig, model: str
-) -> dict[Track, str]:
-    """Return the identity the product's gallery gives each track, "" where it gives none.
-
-    A track that was split counts as its last part.
-    """
-    book = SightingBook()
-    sightings = []
-    with config.build(model_hash=model, threshold=None) as gallery:
-        for tracklet, embedding in zip(perceived.tracklets, embeddings, strict=True):
-            if embedding is None:
-                gallery.note([tracklet])
-                sightings += book.collect([tracklet], [None])
-            else:
-                sightings += book.collect([tracklet], gallery.match([tracklet], [embedding]))
-            sightings += book.revise(gallery.revisions())
-        sightings += book.close()
-        gallery.settle()
-        sightings += book.revise(gallery.revisions())
-    return {(s.stream, s.track_id): s.identity or NOBODY for s in sightings}
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Contest:
-    """Tracks whose people are known.
+    """Ways to tell the tracks of a scene apart.
 
     Attributes:
-        perceived: All tracklets, and the colours of tracks.
-        embeddings: One a tracklet; None where there is none.
-        usable: Tracks that gave silhouettes.
-        names: Whom each follows, "" for nobody.
-        model_hash: Of the encoder.
-        score: Says how right identities are.
+        case: The scene.
     """
 
-    perceived: Perceived
-    embeddings: Sequence[Embedding | None]
-    usable: Sequence[Track]
-    names: Mapping[Track, str]
-    model_hash: str
-    score: Callable[[Mapping[Track, str]], IdScore]
+    case: Case
 
     def held(self, threshold: float) -> dict[str, Contender]:
         """Return every way by its name.
 
         Args:
-            threshold: Of the encoder. The one of colours is chosen with the truth at hand.
+            threshold: Of the encoder. Those of looks are chosen with the truth at hand.
         """
-        walks, colours = self._distances(), self._colours()
-        alone = GalleryConfig(
-            threshold=threshold,
-            decision=DecisionConfig(windows=1, switch_windows=10_000, purity_margin=None),
-            whereabouts=WhereaboutsConfig(most_odds=0),
-            revise_s=0,
-        )
-        ours = GalleryConfig(threshold=threshold, whereabouts=WhereaboutsConfig(shared_clock=True))
-        return {
-            "nearest walk, one threshold": self._judged(self._identified(alone), walks.min),
-            "colours, best threshold": self._judged(self._by_colours(colours), lambda: colours),
-            "walks as ours, no clock": self._judged(
-                self._identified(GalleryConfig(threshold=threshold)), walks.fused
-            ),
-            "ours": self._judged(self._identified(ours), walks.fused),
+        walks = Walks.of(self.case, self.case.embeddings)
+        found = {
+            "nearest walk, one threshold": self._judged(self._ids(threshold, ALONE), walks.min())
         }
+        for way, looks in self.case.looks.items():
+            unlike = between(looks, self.case.usable)
+            found[f"{way}, best threshold"] = self._judged(self._by_looks(unlike), unlike)
+        fused = walks.fused()
+        found["walks as ours, no clock"] = self._judged(self._ids(threshold, {}), fused)
+        found["ours"] = self._judged(self._ids(threshold, {"whereabouts": TOGETHER}), fused)
+        return found
 
-    def _identified(self, config: GalleryConfig) -> dict[Track, str]:
-        return identify(self.perceived, self.embeddings, config, self.model_hash)
+    def _ids(self, threshold: float, rules: Mapping[str, Any]) -> dict[Track, str]:
+        config = GalleryConfig.model_validate({"threshold": threshold, **rules})
+        return self.case.identities(config)
 
     def _judged(
-        self, identities: Mapping[Track, str], distances: Callable[[], NDArray[np.floating[Any]]]
+        self, identities: Mapping[Track, str], distances: NDArray[np.floating[Any]]
     ) -> Contender:
-        cameras = np.array([camera for camera, _ in self.usable], dtype=np.str_)
-        people = np.array([self.names[track] for track in self.usable], dtype=np.str_)
-        found = distances()
+        case, names = self.case, self.case.names
+        cameras = np.array([camera for camera, _ in case.usable], dtype=np.str_)
+        people = np.array([names[track] for track in case.usable], dtype=np.str_)
         return Contender(
-            id_f1=self.score(identities).f1,
+            id_f1=case.score(identities).f1,
             identities=len(set(identities.values()) - {NOBODY}),
-            rank1=cross_camera(found, cameras, people).rank1,
-            fnir=_missed(found, cameras, people),
+            rank1=cross_camera(distances, cameras, people).rank1,
+            fnir=_missed(distances, cameras, people),
         )
 
-    def _by_colours(self, distances: NDArray[np.floating[Any]]) -> dict[Track, str]:
+    def _by_looks(self, distances: NDArray[np.floating[Any]]) -> dict[Track, str]:
         """Return the identities of tracks in their order, at the threshold that is best here."""
         given = np.unique(np.quantile(distances, np.linspace(0, 0.6, _TRIED_THRESHOLDS)))
         tried = [self._nearest_first(distances, float(each)) for each in given]
-        return max(tried, key=lambda identities: self.score(identities).f1)
+        return max(tried, key=lambda identities: self.case.score(identities).f1)
 
     def _nearest_first(
         self, distances: NDArray[np.floating[Any]], threshold: float
     ) -> dict[Track, str]:
         """Give each track the identity of the nearest one before, or a new one."""
-        order = sorted(range(len(self.usable)), key=lambda at: self._start_s(self.usable[at]))
+        usable = self.case.usable
+        order = sorted(range(len(usable)), key=lambda at: self._start_s(usable[at]))
         identities: dict[Track, str] = {}
         for place, at in enumerate(order):
             before = order[:place]
             near = min(before, key=lambda other: float(distances[at, other]), default=None)
             is_known = near is not None and distances[at, near] <= threshold
-            known = identities[self.usable[near]] if near is not None and is_known else str(at)
-            identities[self.usable[at]] = known
+            known = identities[usable[near]] if near is not None and is_known else str(at)
+            identities[usable[at]] = known
         return identities
 
     def _start_s(self, track: Track) -> float:
-        return min(t.seen_s[0] for t in self.perceived.tracklets if t.track == track)
-
-    def _colours(self) -> NDArray[np.float32]:
-        colours = np.stack([self.perceived.colours[track] for track in self.usable])
-        return np.asarray(1 - colours @ colours.T)
-
-    def _distances(self) -> _Walks:
-        place = {track: row for row, track in enumerate(self.usable)}
-        pairs = zip(self.perceived.tracklets, self.embeddings, strict=True)
-        kept = [(place[t.track], e) for t, e in pairs if e is not None and t.track in place]
-        each = np.stack([embedding for _, embedding in kept])
-        owners = np.array([owner for owner, _ in kept])
-        return _Walks(euclidean(each, each), owners, len(self.usable))
+        return min(t.seen_s[0] for t in self.case.perceived.tracklets if t.track == track)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Walks:
+class Walks:
     """Distances of tracklets, and whose they are."""
 
     distances: NDArray[np.floating[Any]]
     owners: NDArray[np.int64]
     num_tracks: int
+
+    @classmethod
+    def of(cls, case: Case, embeddings: Sequence[Embedding | None]) -> Self:
+        """Return those of a case's usable tracks, by some embeddings of its tracklets."""
+        place = {track: row for row, track in enumerate(case.usable)}
+        pairs = zip(case.perceived.tracklets, embeddings, strict=True)
+        kept = [(place[t.track], e) for t, e in pairs if e is not None and t.track in place]
+        each = np.stack([embedding for _, embedding in kept])
+        owners = np.array([owner for owner, _ in kept])
+        return cls(euclidean(each, each), owners, len(case.usable))
 
     def min(self) -> NDArray[np.float64]:
         """Return the distances of the nearest tracklets of tracks, shape (M, M)."""

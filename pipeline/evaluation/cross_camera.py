@@ -8,8 +8,9 @@ for stages in STAGES:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,22 +18,16 @@ from numpy.typing import NDArray
 from gait.distance import euclidean
 from gait.encoder import Encoder
 from gait.evaluation.gei import gei_l2
-from pipeline.evaluation.boxes import (
-    NOBODY,
-    Boxes,
-    TrackTruth,
-    matched,
-    whom_tracks_followed,
-    without_ignored,
-)
-from pipeline.evaluation.contenders import Contender, Contest, Track, identify
-from pipeline.evaluation.identity import IdScore, RetrievalScore, chance, cross_camera, id_score
+from pipeline.evaluation.boxes import NOBODY, matched
+from pipeline.evaluation.case import Case, embed
+from pipeline.evaluation.contenders import Contender, Contest, Walks
+from pipeline.evaluation.identity import IdScore, RetrievalScore, chance, cross_camera
+from pipeline.evaluation.looks import Looks, between
 from pipeline.evaluation.perceive import Stages
 from pipeline.evaluation.perceived import Perceived
 from pipeline.evaluation.scene import Scene
 from pipeline.gallery.config import GalleryConfig
 from pipeline.gallery.whereabouts import WhereaboutsConfig
-from pipeline.values import Embedding
 
 _TRIED_THRESHOLDS = 20
 
@@ -109,6 +104,7 @@ def judge(
     *,
     threshold: float | None,
     untrained: Encoder | None = None,
+    looks: Mapping[str, Looks] | None = None,
 ) -> Judged:
     """Return what becomes of a scene.
 
@@ -119,109 +115,49 @@ def judge(
         encoder: Which compares walks.
         threshold: Of the gallery, as for `GalleryConfig.threshold`; None when nobody knows it.
         untrained: An encoder with random weights, for comparison.
+        looks: What tracks look like, for comparison.
     """
-    truth = {name: camera.counted()[0] for name, camera in scene.cameras.items()}
-    found = _counted(scene, perceived)
-    followed = {name: whom_tracks_followed(truth[name], found[name]) for name in truth}
-    names = {
-        (name, int(track)): each.person
-        for name, tracks in followed.items()
-        for track, each in tracks.items()
-    }
-    embeddings = embed(perceived, encoder)
-    usable = sorted({(t.stream, t.track_id) for t in perceived.tracklets if len(t)} & names.keys())
-    gallery = _Gallery(perceived, embeddings, encoder.model_hash, truth, found)
-    given = None if threshold is None else gallery.identities(threshold)
-    contest = Contest(perceived, embeddings, usable, names, encoder.model_hash, gallery.score)
-    hindsight, hindsight_threshold = gallery.best_threshold(threshold)
+    case = Case.of(scene, perceived, encoder, looks)
+    usable, names = case.usable, case.names
+    given = None if threshold is None else case.identities(_together(threshold))
+    hindsight, hindsight_threshold = best_threshold(case, threshold)
     return Judged(
         stages=stages,
-        followed=_followed(scene, truth, found, followed, perceived, len(usable)),
-        best=gallery.score({t: names[t] or f"{t} of nobody" for t in usable}).f1,
-        alone=gallery.score({t: str(t) for t in usable}).f1,
+        followed=_followed(scene, case),
+        best=case.score({t: names[t] or f"{t} of nobody" for t in usable}).f1,
+        alone=case.score({t: str(t) for t in usable}).f1,
         threshold=threshold,
-        score=None if given is None else gallery.score(given),
-        by_camera={} if given is None else gallery.by_camera(given),
+        score=None if given is None else case.score(given),
+        by_camera={} if given is None else case.by_camera(given),
         identities=0 if given is None else len(set(given.values()) - {NOBODY}),
         hindsight=hindsight,
         hindsight_threshold=hindsight_threshold,
-        retrieval=_retrieval(perceived, embeddings, untrained, usable, names),
-        contenders={} if threshold is None or not usable else contest.held(threshold),
+        retrieval=_retrieval(case, untrained),
+        contenders={} if threshold is None or not usable else Contest(case).held(threshold),
     )
 
 
-def embed(perceived: Perceived, encoder: Encoder) -> list[Embedding | None]:
-    """Return the embedding of each tracklet; None for one without silhouettes."""
-    usable = [tracklet for tracklet in perceived.tracklets if len(tracklet)]
-    made = iter(encoder.encode(usable))
-    return [next(made) if len(tracklet) else None for tracklet in perceived.tracklets]
+def _together(threshold: float) -> GalleryConfig:
+    """Return ours: the videos of a scene begin together."""
+    return GalleryConfig(threshold=threshold, whereabouts=WhereaboutsConfig(shared_clock=True))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Gallery:
-    """Identities of one scene at any threshold, and how right they are."""
-
-    perceived: Perceived
-    embeddings: Sequence[Embedding | None]
-    model_hash: str
-    truth: Mapping[str, Boxes]
-    found: Mapping[str, Boxes]
-
-    def identities(self, threshold: float) -> dict[Track, str]:
-        clock = WhereaboutsConfig(shared_clock=True)  # the videos of a scene begin together
-        config = GalleryConfig(threshold=threshold, whereabouts=clock)
-        return identify(self.perceived, self.embeddings, config, self.model_hash)
-
-    def score(self, identities: Mapping[Track, str]) -> IdScore:
-        return id_score(self.truth, self._named(identities))
-
-    def by_camera(self, identities: Mapping[Track, str]) -> dict[str, float]:
-        named = self._named(identities)
-        return {name: id_score({name: self.truth[name]}, {name: named[name]}).f1 for name in named}
-
-    def best_threshold(self, given: float | None) -> tuple[float, float]:
-        """Return the best IDF1 over `given` and thresholds spread over the distances, and where."""
-        usable = np.array([each for each in self.embeddings if each is not None])
-        if not len(usable):
-            return self.score({}).f1, 0.0
-        distances = euclidean(usable, usable)[np.triu_indices(len(usable), k=1)]
-        spread = np.quantile(distances, np.linspace(0, 0.6, _TRIED_THRESHOLDS)).tolist()
-        tried = {*spread, *([] if given is None else [given])}
-        scored = [(self.score(self.identities(t)).f1, -t) for t in tried]
-        best, negative = max(scored)
-        return best, -negative
-
-    def _named(self, identities: Mapping[Track, str]) -> dict[str, Boxes]:
-        return {
-            name: boxes.named(
-                np.array(
-                    [identities.get((name, int(track)), NOBODY) for track in boxes.who.tolist()],
-                    dtype=np.str_,
-                )
-            )
-            for name, boxes in self.found.items()
-        }
+def best_threshold(case: Case, given: float | None) -> tuple[float, float]:
+    """Return the best IDF1 over `given` and thresholds spread over the distances, and where."""
+    usable = np.array([each for each in case.embeddings if each is not None])
+    if not len(usable):
+        return case.score({}).f1, 0.0
+    distances = euclidean(usable, usable)[np.triu_indices(len(usable), k=1)]
+    spread = np.quantile(distances, np.linspace(0, 0.6, _TRIED_THRESHOLDS)).tolist()
+    tried = {*spread, *([] if given is None else [given])}
+    best, negative = max((case.score(case.identities(_together(t))).f1, -t) for t in tried)
+    return best, -negative
 
 
-def _counted(scene: Scene, perceived: Perceived) -> dict[str, Boxes]:
-    """Return the tracks' boxes without those on people who need not be found."""
-    counted = {}
-    for name, camera in scene.cameras.items():
-        boxes = perceived.tracks[name]
-        counted[name] = boxes[without_ignored(*camera.counted(), boxes)]
-    return counted
-
-
-def _followed(
-    scene: Scene,
-    truth: Mapping[str, Boxes],
-    found: Mapping[str, Boxes],
-    followed: Mapping[str, Mapping[str, TrackTruth]],
-    perceived: Perceived,
-    usable: int,
-) -> Followed:
+def _followed(scene: Scene, case: Case) -> Followed:
+    truth, found = case.truth, case.found
     hits = sum(len(matched(truth[name], found[name])) for name in truth)
-    tracks = [each for of_camera in followed.values() for each in of_camera.values()]
+    tracks = [each for of_camera in case.followed.values() for each in of_camera.values()]
     on_people = [each for each in tracks if each.person != NOBODY]
     walks = sum(camera.num_walks for camera in scene.cameras.values())
     return Followed(
@@ -230,60 +166,34 @@ def _followed(
         tracks_per_walk=_share(len(on_people), walks),
         purity=_share(sum(t.own for t in on_people), sum(t.on_people for t in on_people)),
         false_tracks=len(tracks) - len(on_people),
-        mask_iou=perceived.mask_iou,
+        mask_iou=case.perceived.mask_iou,
         tracks=len(tracks),
-        usable=usable,
+        usable=len(case.usable),
     )
 
 
-def _retrieval(
-    perceived: Perceived,
-    embeddings: Sequence[Embedding | None],
-    untrained: Encoder | None,
-    usable: Sequence[Track],
-    names: Mapping[Track, str],
-) -> dict[str, RetrievalScore]:
+def _retrieval(case: Case, untrained: Encoder | None) -> dict[str, RetrievalScore]:
     """Return Rank-1 and mAP of every method that compares tracks."""
+    usable, names, perceived = case.usable, case.names, case.perceived
     cameras = np.array([camera for camera, _ in usable], dtype=np.str_)
     people = np.array([names[track] for track in usable], dtype=np.str_)
     methods = {"chance": chance(cameras, people)}
     if not usable:
         return methods
     silhouettes = [
-        np.concatenate(
-            [t.silhouettes for t in perceived.tracklets if (t.stream, t.track_id) == each]
-        )
+        np.concatenate([t.silhouettes for t in perceived.tracklets if t.track == each])
         for each in usable
     ]
-    colours = np.stack([perceived.colours[track] for track in usable])
-    distances = {
-        "colours of the clothes": 1 - colours @ colours.T,
+    distances: dict[str, NDArray[np.floating[Any]]] = {
+        **{way: between(looks, usable) for way, looks in case.looks.items()},
         "mean silhouettes": gei_l2(silhouettes, silhouettes),
     }
     if untrained is not None:
-        distances["untrained encoder"] = _nearest(perceived, embed(perceived, untrained), usable)
-    distances["encoder"] = _nearest(perceived, embeddings, usable)
+        distances["untrained encoder"] = Walks.of(case, embed(perceived, untrained)).min()
+    distances["encoder"] = Walks.of(case, case.embeddings).min()
     return methods | {
         method: cross_camera(matrix, cameras, people) for method, matrix in distances.items()
     }
-
-
-def _nearest(
-    perceived: Perceived, embeddings: Sequence[Embedding | None], usable: Sequence[Track]
-) -> NDArray[np.floating]:
-    """Return the distances of tracks: of their nearest tracklets, as the gallery's search."""
-    place = {track: row for row, track in enumerate(usable)}
-    pairs = zip(perceived.tracklets, embeddings, strict=True)
-    kept = [
-        (place[t.stream, t.track_id], e)
-        for t, e in pairs
-        if e is not None and (t.stream, t.track_id) in place
-    ]
-    owners = np.array([owner for owner, _ in kept])
-    each = np.stack([embedding for _, embedding in kept])
-    nearest = np.full((len(usable), len(usable)), np.inf)
-    np.minimum.at(nearest, (owners[:, None], owners[None, :]), euclidean(each, each))
-    return nearest
 
 
 def _share(part: float, whole: float) -> float:

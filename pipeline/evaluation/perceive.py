@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gait.data.atomic import write_atomically
 from gait.tracklet import Tracklet
@@ -26,12 +25,11 @@ from pipeline.evaluation.scene import MASKS, MIN_VISIBLE, Scene
 from pipeline.reading import Reader
 from pipeline.runner import Pipeline
 from pipeline.sources.source import Source
-from pipeline.stages.appearance import Appearance, HistogramConfig
 from pipeline.stages.replay import STREAM
 from pipeline.stages.segment import ReplayMasksConfig, Segmenter
 from pipeline.values import Embedding, Frame, Match
 from pipeline.version import __version__
-from trackers.boxes import Detections, Mask, Tracks
+from trackers.boxes import Mask, Tracks
 
 Told = Callable[[str], None]
 
@@ -83,12 +81,17 @@ def perceive(
         DataError: The cache cannot be written.
     """
     config = _config(scene, stages, cache)
-    path = cache / f"{stages.key}-{_digest(scene)}.npz"
+    path = kept_in(cache, scene, stages)
     kept = Perceived.load(path)
     if kept is None:
         kept = _perceive(scene, config, tell)
         kept.save(path)
     return kept
+
+
+def kept_in(cache: Path, scene: Scene, stages: Stages) -> Path:
+    """Return the file that keeps what perception makes of a scene."""
+    return cache / f"{stages.key}-{_digest(scene)}.npz"
 
 
 def _config(scene: Scene, stages: Stages, cache: Path) -> PipelineConfig:
@@ -142,8 +145,6 @@ class _Notebook:
     tracklets: list[Tracklet] = field(default_factory=list)
     rows: dict[str, list[tuple[int, str, list[float]]]] = field(default_factory=dict)
     overlaps: list[float] = field(default_factory=list)
-    colours: dict[tuple[str, int], NDArray[np.float32]] = field(default_factory=dict)
-    histogram: Appearance = field(default_factory=lambda: HistogramConfig().build())
 
     def opened(self, source: Source) -> None:
         """Ask nothing of a video."""
@@ -158,7 +159,7 @@ class _Notebook:
             raise SourceError(f"{name}: {problem}")
 
     def saw(self, frame: Frame, tracks: Tracks, masks: Sequence[Mask | None]) -> None:
-        """Write down boxes, colours and how good the masks are."""
+        """Write down boxes and how good the masks are."""
         rows = self.rows.setdefault(frame.stream, [])
         ids = tracks.track_ids.tolist()
         rows += [
@@ -170,7 +171,6 @@ class _Notebook:
             for mask, true in zip(masks, true_masks, strict=True)
             if true is not None
         ]
-        self._note_colours(frame, tracks)
         if frame.index % 50 == 0:
             self.tell(f"{frame.stream}: frame {frame.index}")
 
@@ -180,20 +180,11 @@ class _Notebook:
         """Keep the tracklet."""
         self.tracklets.append(tracklet)
 
-    def _note_colours(self, frame: Frame, tracks: Tracks) -> None:
-        boxes = Detections(tracks.xyxy, tracks.confidence)
-        features = self.histogram.describe([frame], [boxes])[0].features
-        assert features is not None
-        for track_id, feature in zip(tracks.track_ids.tolist(), features, strict=True):
-            key = frame.stream, track_id
-            self.colours[key] = self.colours.get(key, np.float32(0)) + feature
-
     def perceived(self) -> Perceived:
         return Perceived(
             tracklets=self.tracklets,
             tracks={name: Boxes.of(self.rows.get(name, [])) for name in self.cameras},
             mask_iou=float(np.mean(self.overlaps)) if self.overlaps else float("nan"),
-            colours={key: sum_ / np.linalg.norm(sum_) for key, sum_ in self.colours.items()},
         )
 
 

@@ -43,13 +43,11 @@ class Perceived:
         tracks: Camera to the boxes of its tracks; `who` is the track id as text.
         mask_iou: Mean intersection over union of the masks with the true ones, over all boxes that
             are on somebody; a box without a mask counts 0.
-        colours: Track (camera, id) to the mean colours of its boxes, shape (D,), of unit length.
     """
 
     tracklets: Sequence[Tracklet]
     tracks: dict[str, Boxes]
     mask_iou: float
-    colours: dict[tuple[str, int], NDArray[np.float32]]
 
     def save(self, path: Path) -> None:
         """Write all of it as an npz without pickles.
@@ -75,16 +73,12 @@ def _pack(perceived: Perceived) -> bytes:
     text = {
         "mask_iou": perceived.mask_iou,
         "cameras": list(perceived.tracks),
-        "coloured": list(perceived.colours),
         "tracklets": [
             {"length": len(each)} | {name: getattr(each, name) for name in _PER_TRACKLET}
             for each in tracklets
         ],
     }
-    arrays: dict[str, NDArray[Any]] = {
-        "text": np.array(json.dumps(text)),
-        "colours": np.array(list(perceived.colours.values()), np.float32),
-    }
+    arrays: dict[str, NDArray[Any]] = {"text": np.array(json.dumps(text))}
     for name in _PER_SILHOUETTE:
         arrays[name] = np.concatenate([getattr(each, name) for each in [*tracklets, _NOTHING]])
     for number, boxes in enumerate(perceived.tracks.values()):
@@ -109,9 +103,7 @@ def _unpack(cls: type[_Class], arrays: dict[str, NDArray[Any]]) -> _Class:
         name: Boxes(*(arrays[f"{part}{number}"] for part in _PER_BOX))
         for number, name in enumerate(text["cameras"])
     }
-    coloured = zip(text["coloured"], arrays["colours"], strict=True)
-    colours = {(camera, track): each for (camera, track), each in coloured}
-    return cls(tracklets, tracks, text["mask_iou"], colours)
+    return cls(tracklets, tracks, text["mask_iou"])
 
 
 def _tracklet(

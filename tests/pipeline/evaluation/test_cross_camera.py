@@ -16,6 +16,7 @@ from gait.encoder import Encoder
 from gait.errors import DataError
 from gait.synthetic.ground_truth import Appearance, CameraTruth, encode_rle, tight_box
 from pipeline.evaluation.cross_camera import judge
+from pipeline.evaluation.looks import between, looks
 from pipeline.evaluation.perceive import STAGES, mask_iou, perceive
 from pipeline.evaluation.perceived import Perceived
 from pipeline.evaluation.scene import Scene
@@ -93,7 +94,9 @@ def test_a_scene_knows_who_is_where_and_who_need_not_be_found(scene: Scene) -> N
 
 def test_told_everything_perception_loses_nothing(scene: Scene, tmp_path: Path) -> None:
     perceived = perceive(scene, ALL_TOLD, tmp_path / "cache")
-    judged = judge(scene, ALL_TOLD, perceived, Encoder.random("small", 0), threshold=0.0)
+    seen = looks(scene, perceived, tmp_path / "looks.npz")
+    encoder = Encoder.random("small", 0)
+    judged = judge(scene, ALL_TOLD, perceived, encoder, threshold=0.0, looks=seen)
     followed = judged.followed
     assert (followed.recall, followed.precision, followed.purity) == (1.0, 1.0, 1.0)
     assert (followed.tracks_per_walk, followed.false_tracks, followed.usable) == (1.0, 0, 6)
@@ -126,8 +129,23 @@ def test_what_was_perceived_is_read_back_whole(scene: Scene, tmp_path: Path) -> 
     for name, boxes in first.tracks.items():
         np.testing.assert_array_equal(boxes.xyxy, again.tracks[name].xyxy)
         assert boxes.who.tolist() == again.tracks[name].who.tolist()
-    assert first.colours.keys() == again.colours.keys()
     assert first.mask_iou == again.mask_iou
+
+
+def test_looks_are_read_back_and_made_again_where_they_are_damaged(
+    scene: Scene, tmp_path: Path
+) -> None:
+    perceived, kept = perceive(scene, ALL_TOLD, tmp_path / "cache"), tmp_path / "looks.npz"
+    first = looks(scene, perceived, kept)
+    written = kept.stat().st_mtime_ns
+    again = looks(scene, perceived, kept)
+    assert kept.stat().st_mtime_ns == written
+    assert again.keys() == first.keys() >= {"colours of the clothes"}
+    for way, of_way in first.items():
+        assert of_way.keys() == {(camera, track) for camera in "ab" for track in (1, 2, 3)}
+        np.testing.assert_array_equal(between(of_way, [*of_way]), between(again[way], [*of_way]))
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert looks(scene, perceived, kept).keys() == first.keys()
 
 
 def test_a_damaged_cache_is_made_anew(scene: Scene, tmp_path: Path) -> None:

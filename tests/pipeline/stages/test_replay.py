@@ -14,9 +14,10 @@ from pipeline.config import PipelineConfig
 from pipeline.errors import ModelError
 from pipeline.stages.replay import ReplayConfig
 from pipeline.stages.segment import ReplayMasksConfig
-from pipeline.stages.track import RecordedTracksConfig, StreamTrackers
+from pipeline.stages.track import StreamTrackers
 from pipeline.values import Frame
 from trackers.boxes import Mask, Tracks
+from trackers.recorded import RecordedTracks
 
 HW = (48, 64)
 
@@ -58,7 +59,7 @@ def test_each_stream_is_given_its_own_boxes_and_ids(tmp_path: Path) -> None:
     for name, left in (("a", 10), ("b", 20)):
         (tmp_path / f"{name}.txt").write_text(f"1,7,{left},1,5,5,1\n2,9,{left},1,5,5,1,0.5\n")
     detector = ReplayConfig(file=str(tmp_path / "{stream}.txt")).build()
-    follow = StreamTrackers(RecordedTracksConfig().build)
+    follow = StreamTrackers(RecordedTracks)
     frames = [frame("a", 0), frame("b", 0), frame("a", 1)]
     found = follow.update(frames, detector.detect(frames))
     assert [t.track_ids.tolist() for t in found] == [[7], [7], [9]]
@@ -83,7 +84,7 @@ def test_boxes_without_ids_cannot_be_tracks(tmp_path: Path) -> None:
     (tmp_path / "det.txt").write_text("1,-1,1,1,5,5,1\n")
     detector = ReplayConfig(file=str(tmp_path / "det.txt")).build()
     with pytest.raises(ValueError, match="recording of tracks"):
-        RecordedTracksConfig().build().update(detector.detect([frame("a", 0)])[0], interval_s=0.1)
+        RecordedTracks().update(detector.detect([frame("a", 0)])[0], interval_s=0.1)
 
 
 def test_replayed_tracks_need_replayed_boxes() -> None:

@@ -203,14 +203,39 @@ def check_motion(motion: NDArray[np.float64]) -> None:
         )
 
 
-def check_fraction(name: str, value: float, *, at_least: float = 0.0) -> None:
-    """Refuse a parameter that is not in `at_least`..1.
+def check_fractions(**values: float) -> None:
+    """Refuse parameters that are not in 0..1.
 
     Raises:
-        ValueError: Beginning with the name.
+        ValueError: Beginning with the name of the first.
     """
-    if not at_least <= value <= 1:
-        raise ValueError(f"{name}: expected a number in {at_least}..1, got {value}")
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name}: expected a number in 0..1, got {value}")
+
+
+def check_rising(**fractions: float) -> None:
+    """Refuse parameters that are not in 0..1, or lower than one named before.
+
+    Raises:
+        ValueError: Beginning with the name of the first.
+    """
+    least = 0.0
+    for name, value in fractions.items():
+        if not least <= value <= 1:
+            raise ValueError(f"{name}: expected a number in {least}..1, got {value}")
+        least = value
+
+
+def check_numbers(**values: float) -> None:
+    """Refuse parameters that are negative or no number.
+
+    Raises:
+        ValueError: Beginning with the name of the first.
+    """
+    for name, value in values.items():
+        if not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"{name}: expected a number of at least 0, got {value}")
 
 
 def check_seconds(name: str, value: float) -> None:

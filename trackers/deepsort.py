@@ -260,7 +260,7 @@ class DeepSort:
         indices = np.array([t.get_det_supplementary() for t in seen], dtype=np.int64)
         return Tracks(
             track_ids=np.array([self._our_id(t.track_id) for t in seen], dtype=np.int64),
-            xyxy=_upright(np.array([t.to_ltrb() for t in seen], dtype=np.float32).reshape(-1, 4)),
+            xyxy=detections.xyxy[indices],
             confidence=detections.confidence[indices],
             detection_indices=indices,
             ended=self._forget_gone(),
@@ -315,8 +315,3 @@ def _to_library(
     ltwh[:, 2:] -= ltwh[:, :2]
     confidence = detections.confidence[rows].tolist()
     return [(b, c, "person") for b, c in zip(ltwh.tolist(), confidence, strict=True)]
-
-
-def _upright(xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return boxes without the negative sides that a filter's state may have."""
-    return np.concatenate([xyxy[:, :2], np.maximum(xyxy[:, 2:], xyxy[:, :2])], axis=1)

@@ -103,6 +103,12 @@ class BoxStates:
         values[:, index] = other.values
         return BoxStates(values)
 
+    def keeping_size(self) -> BoxStates:
+        """Return these states with sizes that no longer change by themselves."""
+        values = self.values.copy()
+        values[1, :, 2:] = 0.0
+        return BoxStates(values)
+
     def join(self, other: BoxStates) -> BoxStates:
         """Return these states and the others after them."""
         return BoxStates(np.concatenate([self.values, other.values], axis=1))

@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackers.association import Matching, Pairs, expand, overlapping
-from trackers.boxes import check_fraction, check_seconds
+from trackers.boxes import check_fractions, check_numbers, check_seconds
 from trackers.camera import moved, moved_boxes
-from trackers.kalman import XYSR, BoxFilter, BoxStates
+from trackers.kalman import XYSR, BoxStates
 from trackers.table import Scene, TableTracker, TrackTable
 
 Floats = NDArray[np.float64]
@@ -59,6 +59,7 @@ class ObservedTable(TrackTable):
     next_age_s: Floats
 
 
+@dataclass(kw_only=True, eq=False)
 class OCSort(TableTracker[ObservedTable]):
     """Follows people by motion and overlap, through crowds, occlusions and sudden turns.
 
@@ -69,14 +70,13 @@ class OCSort(TableTracker[ObservedTable]):
         for frame_detections in detections:
             tracks = tracker.update(frame_detections, interval_s=1 / 25)
 
-    Only people seen in this frame are reported, with the box they were seen in. Ids begin at 1,
-    rise, and are never reused.
+    The parameters that all share are explained in `trackers.table.TableTracker`.
 
-    Args:
+    Attributes:
         min_confidence: Detections below are ignored. Higher begins fewer false tracks, at the
             price of losing people the detector is unsure of.
-        min_overlap: Overlap (IoU) with the prediction that makes a detection a known person.
-            Higher merges fewer different people, at the price of more broken tracks.
+        min_overlap: Overlap (IoU of widened boxes) with the prediction that makes a detection a
+            known person. Higher merges fewer different people, at the price of more broken tracks.
         min_recovery_overlap: Overlap with where a person was last seen that makes a detection
             which is nobody's that person. Higher mixes up fewer people who pass there, at the
             price of losing people who stop; 1 switches the recovery off.
@@ -89,85 +89,46 @@ class OCSort(TableTracker[ObservedTable]):
         direction_s: Seconds, up to twice as many, over which directions are taken. Higher is less
             disturbed by jumping boxes, at the price of lagging behind people who turn. The paper
             uses 3 frames.
-        max_newcomer_overlap: A detection that is nobody's and overlaps a person matched in this
-            frame by more begins no track. Higher finds people in dense groups, at the price of
-            double tracks; 1 is the paper.
-        box_margin: Boxes are widened by this fraction of their size on each side before overlaps
-            are measured. Higher keeps small, fast or badly boxed people, at the price of more
-            switches between neighbours; 0 is the paper.
-        lost_s: Seconds a person may be out of sight and keep their id; at least the interval
-            between two frames. Higher bridges longer occlusions, at the price of giving the id to
-            somebody else who comes by.
-        confirm_frames: Frames in a row a new track must be seen before it is reported. Higher
-            keeps out short false tracks, at the price of a late start.
-        box_noise: Standard deviation of the detector's boxes, as a fraction of their height.
-            Higher smooths a jumping detector, at the price of lagging behind people who turn.
-        position_noise: Motion that a constant velocity misses in 1/25 s, as a fraction of the
-            height. Higher follows the detector's boxes more closely, at the price of more jitter.
-        velocity_noise: Change of velocity in 1/25 s, as a fraction of the height per 1/25 s.
-            Higher follows people who stop and turn, at the price of wilder guesses while hidden.
 
     Raises:
         ValueError: A parameter is out of its range.
     """
 
-    def __init__(
-        self,
-        *,
-        min_confidence: float = 0.5,
-        min_overlap: float = 0.3,
-        min_recovery_overlap: float = 0.3,
-        recovery_s: float = 0.3,
-        direction_weight: float = 0.2,
-        direction_s: float = 0.12,
-        max_newcomer_overlap: float = 0.4,
-        box_margin: float = 0.2,
-        lost_s: float = 1.5,
-        confirm_frames: int = 3,
-        box_noise: float = 0.2,
-        position_noise: float = 1 / 60,
-        velocity_noise: float = 1 / 320,
-    ) -> None:
-        check_fraction("min_confidence", min_confidence)
-        check_fraction("min_overlap", min_overlap)
-        check_fraction("min_recovery_overlap", min_recovery_overlap)
-        check_seconds("recovery_s", recovery_s)
-        check_seconds("direction_s", direction_s)
-        if not 0 <= direction_weight < np.inf:
-            raise ValueError(
-                f"direction_weight: expected a number of at least 0, got {direction_weight}"
-            )
-        super().__init__(
-            BoxFilter(
-                XYSR,
-                box_noise=box_noise,
-                position_noise=position_noise,
-                velocity_noise=velocity_noise,
-            ),
-            new_confidence=min_confidence,
-            max_newcomer_overlap=max_newcomer_overlap,
-            box_margin=box_margin,
-            lost_s=lost_s,
-            confirm_frames=confirm_frames,
+    min_confidence: float = 0.4
+    min_overlap: float = 0.3
+    min_recovery_overlap: float = 0.5
+    recovery_s: float = 0.3
+    direction_weight: float = 0.2
+    direction_s: float = 0.12
+
+    _coordinates = XYSR
+
+    def __post_init__(self) -> None:
+        check_fractions(
+            min_confidence=self.min_confidence,
+            min_overlap=self.min_overlap,
+            min_recovery_overlap=self.min_recovery_overlap,
         )
-        self._min_confidence = min_confidence
-        self._min_overlap = min_overlap
-        self._min_recovery_overlap = min_recovery_overlap
-        self._recovery_s = recovery_s
-        self._direction_weight = direction_weight
-        self._direction_s = direction_s
+        check_seconds("recovery_s", self.recovery_s)
+        check_seconds("direction_s", self.direction_s)
+        check_numbers(direction_weight=self.direction_weight)
+        super().__post_init__()
+
+    @property
+    def _newcomers_from(self) -> float:
+        return self.min_confidence
 
     def _match(self, matching: Matching, known: ObservedTable, wide: Floats, scene: Scene) -> None:
         everybody = np.ones(len(known), dtype=np.bool_)
-        is_sure = scene.confidence >= self._min_confidence
+        is_sure = scene.confidence >= self.min_confidence
         pairs = overlapping(wide, scene.wide)
         agreeing = self._with_momentum(pairs, known, scene)
-        matching.stage(pairs, agreeing, self._min_overlap, everybody, is_sure)
-        was_there = known.unseen_s <= max(self._recovery_s, scene.interval_s) + 1e-6
+        matching.stage(pairs, agreeing, self.min_overlap, everybody, is_sure)
+        was_there = known.unseen_s <= max(self.recovery_s, scene.interval_s) + 1e-6
         if matching.is_taken[is_sure].all() or (matching.detection_of[was_there] >= 0).all():
             return
-        pairs = overlapping(expand(known.last, self._box_margin), scene.wide)
-        matching.stage(pairs, pairs.overlap, self._min_recovery_overlap, was_there, is_sure)
+        pairs = overlapping(expand(known.last, self.box_margin), scene.wide)
+        matching.stage(pairs, pairs.overlap, self.min_recovery_overlap, was_there, is_sure)
 
     def _with_momentum(self, pairs: Pairs, known: ObservedTable, scene: Scene) -> Floats:
         """Return how alike pairs are: 0 where they overlap too little, whatever the direction.
@@ -182,8 +143,8 @@ class OCSort(TableTracker[ObservedTable]):
         along = (track * detection).sum(axis=1)
         agreement = 1 - np.abs(np.arctan2(across, along)) / np.pi
         agreement[(across == 0) & (along == 0)] = 0.5  # who stands still has no direction
-        similarity: Floats = pairs.overlap + self._direction_weight * agreement
-        similarity[pairs.overlap <= self._min_overlap] = 0.0
+        similarity: Floats = pairs.overlap + self.direction_weight * agreement
+        similarity[pairs.overlap <= self.min_overlap] = 0.0
         return similarity
 
     def _seen(
@@ -212,7 +173,7 @@ class OCSort(TableTracker[ObservedTable]):
     def _observed(self, seen: ObservedTable, since_s: Floats, xyxy: Floats) -> ObservedTable:
         """Return the tracks with what was seen of them, `since_s` after the last time."""
         age_s = seen.next_age_s + since_s
-        is_due = age_s >= self._direction_s - 1e-6
+        is_due = age_s >= self.direction_s - 1e-6
         return replace(
             seen,
             last=xyxy,
@@ -241,9 +202,6 @@ class OCSort(TableTracker[ObservedTable]):
         return ObservedTable(
             *self._new_columns(scene, rows), xyxy, frames, centre, centre, np.zeros(len(rows))
         )
-
-    def _boxes(self, table: ObservedTable) -> Floats:
-        return table.last
 
 
 def _centres(xyxy: Floats) -> Floats:

@@ -60,7 +60,7 @@ def test_a_pair_costs_what_the_papers_equation_says(people: People) -> None:
     known = tracker._table
     wide = tracker._filter.xyxy(known.states)
     pairs = overlapping(wide, scene.wide)
-    alike = tracker._with_looks(pairs, known, scene)
+    alike = tracker._alike(pairs, known, scene)
     assert scene.features is not None
     for row, column, overlap, found_alike in zip(*pairs, alike, strict=True):
         d_iou = 1 - overlap

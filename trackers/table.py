@@ -317,7 +317,7 @@ class TableTracker(ABC, Generic[T]):
             known = known.put(rows, self._seen(known[rows], predicted[rows], scene, seen_as))
         rows = np.flatnonzero(matching.detection_of == UNMATCHED)
         if len(rows):
-            # Who disappears behind somebody was boxed smaller and smaller, and is not getting small.
+            # Who disappears behind somebody is boxed smaller and smaller, and stays as tall.
             lost = known[rows]
             known = known.put(rows, replace(lost, states=lost.states.keeping_size()))
         newcomers = self._newcomers(matching, scene)

@@ -7,36 +7,32 @@ under results/trackers, which the first run makes (300 MB); results go there too
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
-import sys
 import time
 import venv
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tracker_scenes import Scene, clip, crossing, crowds, judged, rendered, say, without_looks
+from tracker_tables import (
+    Ran,
+    accuracy_table,
+    clip_table,
+    speed_table,
+    totalled,
+    write_section,
+)
 
-from gait.data.atomic import write_atomically
 from gait.errors import DataError
 from gait.runtimes.machine import OtherWork, describe_machine
 from pipeline.evaluation.tracking import follow, named_tracker
-from pipeline.evaluation.tracking_folder import (
-    MotBoxes,
-    find_sequences,
-    read_boxes,
-    write_boxes,
-)
-from pipeline.evaluation.tracking_folder import Sequence as Recording
-from pipeline.evaluation.tracking_scores import Tally, score
-from trackers.association import iou_matrix
-from trackers.boxes import Detections
+from pipeline.evaluation.tracking_folder import read_boxes, write_boxes
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "trackers-evaluated.md"
@@ -61,47 +57,25 @@ THEIRS = {
 LOOKS = "ultralytics BoT-SORT with looks"
 _NOISE = "box_noise=0.05,position_noise=0.05,velocity_noise=0.00625"
 _PAPER = f"max_newcomer_overlap=1.0,box_margin=0.0,{_NOISE}"
+_SURE = "high_confidence=0.5,new_confidence=0.6,min_overlap=0.2"
 OURS = {
     "our SORT": "sort",
     "our ByteTrack": "bytetrack",
     "our OC-SORT": "ocsort",
     "our BoT-SORT": "botsort",
-    "our ByteTrack, proposed": "bytetrack,box_noise=0.1,box_margin=0.1,min_overlap=0.2",
-    "our BoT-SORT, proposed": "botsort,box_noise=0.1,box_margin=0.0",
-    "our SORT, as in the paper": f"sort,{_PAPER},lost_s=1.5",
-    "our ByteTrack, as in the paper": (
-        f"bytetrack,{_PAPER},min_overlap=0.2,min_low_overlap=0.5,min_new_overlap=0.3"
-    ),
-    "our OC-SORT, as in the paper": f"ocsort,{_PAPER}",
-    "our BoT-SORT, as in the paper": f"botsort,{_PAPER}",
+    "our SORT, as in the paper": f"sort,{_PAPER},min_confidence=0.5",
+    "our ByteTrack, as in the paper": f"bytetrack,{_PAPER},{_SURE}",
+    "our OC-SORT, as in the paper": f"ocsort,{_PAPER},min_confidence=0.5,min_recovery_overlap=0.3",
+    "our BoT-SORT, as in the paper": f"botsort,{_PAPER},{_SURE}",
 }
 WITH_LOOKS = {
     "our BoT-SORT with looks": "botsort",
-    "our BoT-SORT with looks, proposed": "botsort,box_noise=0.1,box_margin=0.0",
+    "our BoT-SORT with looks up to 0.3": "botsort,max_looks_distance=0.3",
     "our DeepSORT": "deepsort",
+    "our DeepSORT with looks up to 0.4": "deepsort,max_cosine_distance=0.4",
 }
 PEOPLE = (10, 50, 200)
 PACKAGES = ("numpy", "scipy")
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One recording, as everybody gets it."""
-
-    name: str
-    fps: float
-    detections: list[Detections]
-    frames: Path  # the same for other processes
-    recording: Recording | None = None
-    min_visible: float = 0.0
-
-
-@dataclass
-class Ran:
-    """What a tracker did to the scenes."""
-
-    tallies: dict[str, Tally] = field(default_factory=dict)
-    boxes: dict[str, MotBoxes] = field(default_factory=dict)
 
 
 class Peers:
@@ -133,7 +107,8 @@ class Peers:
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):  # it is gone already
+            self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
 
@@ -145,8 +120,9 @@ class Peers:
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(job) + "\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # then it says nothing more either
+            self._process.stdin.write(json.dumps(job) + "\n")
+            self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline() or '{"error": "gone"}')
         if "error" in answer:
             raise DataError(f"{job}: {answer['error']}")
@@ -157,93 +133,6 @@ def _environment() -> dict[str, str]:
     """Return the environment without what would lead foreign Pythons here; one thread each."""
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return kept | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-
-
-def crossing_module() -> Any:
-    """Return the generator of the tests."""
-    path = ROOT / "tests" / "trackers" / "crossing_boxes.py"
-    spec = importlib.util.spec_from_file_location("crossing_boxes", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["crossing_boxes"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def crossing(out: Path, name: str, **settings: Any) -> Scene:
-    """Return a generated scene, writing it first."""
-    module = crossing_module()
-    folder = out / "crossing" / name
-    module.cross(module.CrossingConfig(**settings)).write(folder)
-    return recorded(next(s for s in find_sequences(folder.parent) if s.name == name), out)
-
-
-def crowds(out: Path) -> list[Scene]:
-    """Return the scenes of people who cross, at two frame rates."""
-    scenes = [crossing(out, f"crowd-{seed}", seed=seed) for seed in range(100, 104)]
-    return scenes + [crossing(out, f"slow-{seed}", seed=seed, fps=10.0) for seed in (104, 105)]
-
-
-def recorded(recording: Recording, out: Path, min_visible: float = 0.0) -> Scene:
-    """Return a scene with a det.txt."""
-    found = recording.detections()
-    frames = out / "frames" / f"{recording.folder.parent.name}-{recording.name}.npz"
-    _save(frames, found)
-    return Scene(recording.name, recording.fps, found, frames, recording, min_visible)
-
-
-def _save(path: Path, found: Sequence[Detections]) -> None:
-    arrays = {
-        "xyxy": np.concatenate([each.xyxy for each in found]),
-        "confidence": np.concatenate([each.confidence for each in found]),
-        "ends": np.cumsum([0, *map(len, found)]),
-    }
-    features = [each.features for each in found if each.features is not None]
-    if len(features) == len(found):
-        arrays["features"] = np.concatenate(features)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **arrays)  # type: ignore[arg-type]
-
-
-def rendered(out: Path, people: int, duration: float) -> list[Scene]:
-    """Return scenes of our generator with what the bundled detector finds in them."""
-    folder = out / "rendered"
-    if not folder.is_dir():
-        say("rendering two cameras; that takes minutes")
-        settings = ["--cameras", "2", "--layout", "overlap", "--fps", "12.5", "--seed", "11"]
-        command = [sys.executable, "-m", "pipeline.cli", "synth", "video", str(folder), *settings]
-        size = ["--people", str(people), "--duration", str(duration)]
-        subprocess.run([*command, *size], check=True, cwd=ROOT)
-    for recording in find_sequences(folder):
-        if not (recording.folder / "det" / "det.txt").is_file():
-            say(f"detecting people on camera {recording.name}")
-            _detect(folder / f"{recording.name}.mp4", recording.folder / "det")
-    return [recorded(each, out, min_visible=0.3) for each in find_sequences(folder)]
-
-
-def _detect(video: Path, folder: Path) -> None:
-    """Write what the bundled detector finds, without appearance."""
-    from pipeline.sources.source import ReadConfig
-    from pipeline.sources.video import VideoSource
-    from pipeline.stages.detect import YoloConfig
-
-    detector = YoloConfig().build()
-    with VideoSource(video, video.stem, ReadConfig()) as source:
-        found = [each for frame in source for each in detector.detect([frame])]
-    crossing_module().write_detections(folder, found)
-
-
-def without_looks(scene: Scene) -> list[Detections]:
-    """Return the detections without appearance vectors."""
-    return [Detections(each.xyxy, each.confidence) for each in scene.detections]
-
-
-def judged(scene: Scene, boxes: MotBoxes) -> Tally:
-    """Return how well a scene's people were followed."""
-    assert scene.recording is not None
-    truth = scene.recording.truth(scene.min_visible)
-    return score(truth, boxes, num_frames=scene.recording.num_frames, fps=scene.fps)
 
 
 class Bench:
@@ -329,118 +218,6 @@ class Bench:
         return {name: [1e6 * float(np.median(one)) for one in each] for name, each in taken.items()}
 
 
-def totalled(tallies: Iterable[Tally]) -> Tally:
-    """Return one tally of several."""
-    total = Tally()
-    for each in tallies:
-        total = total + each
-    return total
-
-
-def accuracy_table(ran: Mapping[str, Ran]) -> list[str]:
-    """Return a table of scores, best HOTA first."""
-    head = ["tracker", "HOTA", "AssA", "IDF1", "MOTA", "switches", "tracks", "purity"]
-    head += ["pure 2 s", "pure 4 s", "pure 8 s", "usable s"]
-    totals = {name: totalled(one.tallies.values()) for name, one in ran.items()}
-    rows = []
-    for name, t in sorted(totals.items(), key=lambda item: -item[1].hota):
-        shares = [f"{100 * v:.1f}" for v in (t.hota, t.ass_a, t.idf1, t.mota)]
-        pure = [f"{100 * v:.1f}" for v in (t.purity, *map(t.pure_share, (2.0, 4.0, 8.0)))]
-        usable = f"{t.usable_s_per_person:.2f}"
-        rows.append([_bold(name), *shares, f"{t.switches}", f"{t.tracks}", *pure, usable])
-    return table(head, rows)
-
-
-def clip() -> tuple[list[Detections], dict[str, Any]]:
-    """Return what the bundled detector found in the real clip, and who is who by hand."""
-    with np.load(ROOT / "tests" / "data" / "vtest-detections.npz") as data:
-        found = [
-            Detections(data["xyxy"][at], data["confidence"][at])
-            for at in (data["frame"] == index for index in range(300))
-        ]
-        labels = {name: data[f"label_{name}"] for name in ("frame", "person", "xyxy")}
-    return found, labels
-
-
-def clip_table(ran: Mapping[str, Ran], labels: Mapping[str, Any]) -> list[str]:
-    """Return a table of ids and purity on the real clip, fewest ids first."""
-    head = ("tracker", "ids", "ids a person", "found", "purity", "pure 4 s", "median length")
-    rows = []
-    for name, one in ran.items():
-        boxes = one.boxes["vtest"]
-        lengths = np.unique(boxes.ids, return_counts=True)[1]
-        track = _tracks_of(boxes, labels)
-        people = labels["person"]
-        own = {t: _commonest(people[track == t]) for t in set(track[track >= 0].tolist())}
-        purity = sum(n for _, n in own.values()) / max(1, int((track >= 0).sum()))
-        ids = np.mean([len(set(track[(people == p) & (track >= 0)])) for p in set(people.tolist())])
-        long = _pure_share(boxes, track, people, own)
-        figures = f"{ids:.2f}", f"{100 * (track >= 0).mean():.1f}", f"{100 * purity:.1f}"
-        median = f"{np.median(lengths) / 10:.1f} s"
-        rows.append([_bold(name), f"{len(lengths)}", *figures, f"{100 * long:.1f}", median])
-    return table(head, sorted(rows, key=lambda row: int(row[1])))
-
-
-def _tracks_of(boxes: MotBoxes, labels: Mapping[str, Any]) -> Any:
-    """Return the track on each labelled box, -1 where there is none."""
-    tracks = []
-    for frame, box in zip(labels["frame"].tolist(), labels["xyxy"].astype(float), strict=True):
-        rows = np.flatnonzero(boxes.frames == frame)
-        overlap = iou_matrix(box[None], boxes.xyxy[rows])[0]
-        is_on = len(rows) > 0 and overlap.max() >= 0.45
-        tracks.append(boxes.ids[rows[overlap.argmax()]] if is_on else -1)
-    return np.array(tracks)
-
-
-def _pure_share(boxes: MotBoxes, track: Any, people: Any, own: Mapping[int, Any]) -> float:
-    """Return the share of labelled boxes in tracks of 4 s or more on which all labels agree."""
-    good = [
-        t
-        for t, (person, count) in own.items()
-        if count == (track == t).sum() and (boxes.ids == t).sum() >= 40
-    ]
-    return float(np.isin(track, good).mean())
-
-
-def _commonest(names: Any) -> tuple[str, int]:
-    values, counts = np.unique(names, return_counts=True)
-    return str(values[counts.argmax()]), int(counts.max())
-
-
-def speed_table(times: Mapping[str, Sequence[float]], boxes: Sequence[float]) -> list[str]:
-    """Return a table of microseconds, fastest first."""
-    head = ["tracker", *(f"{n} people ({b:.0f} boxes)" for n, b in zip(PEOPLE, boxes, strict=True))]
-    rows = sorted(times.items(), key=lambda item: item[1][-1])
-    return table(head, [[_bold(name), *(f"{us:.0f}" for us in each)] for name, each in rows])
-
-
-def _bold(name: str) -> str:
-    return f"**{name}**" if name.startswith("our") else name
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return a Markdown table."""
-    head = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    return [*head, *(f"| {' | '.join(row)} |" for row in rows)]
-
-
-def write_section(name: str, lines: Sequence[str]) -> None:
-    """Replace what stands between the page's markers."""
-    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(begin)
-    _, found, after = rest.partition(end)
-    if not found:
-        raise DataError(f"{PAGE}: expected the markers of {name}")
-    text = "\n".join([before + begin, *lines, "", end + after])
-    write_atomically(PAGE, text.encode())
-
-
-def say(text: str) -> None:
-    """Print what comes next."""
-    print(text, flush=True)
-
-
 def main() -> None:
     """Run everybody and write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -452,7 +229,7 @@ def main() -> None:
         bench = Bench(options.out, stack)
         figures = sections(bench, options)
     for name, lines in figures.items():
-        write_section(name, lines)
+        write_section(PAGE, name, lines)
     say(f"wrote {PAGE}")
 
 
@@ -471,21 +248,20 @@ def sections(bench: Bench, options: argparse.Namespace) -> dict[str, list[str]]:
         ]
     if "looks" not in skip:
         done["looks"] = accuracy_table(bench.run(crowds(out), looks=True))
-    if "rendered" not in skip:
-        done["rendered"] = accuracy_table(bench.run(rendered(out, 24, 60), looks=False))
+    for name, seed, duration in (("unseen", 31, 40), ("rendered", 11, 60)):
+        if name not in skip:
+            scenes = rendered(out / name, seed=seed, duration=duration)
+            done[name] = accuracy_table(bench.run(scenes, looks=False))
+            done[f"{name}-looks"] = accuracy_table(bench.run(scenes, looks=True))
     if "clip" not in skip:
-        found, labels = clip()
-        path = out / "frames" / "vtest.npz"
-        _save(path, found)
-        done["clip"] = clip_table(
-            bench.run([Scene("vtest", 10.0, found, path)], looks=False), labels
-        )
+        scene, labels = clip(out)
+        done["clip"] = clip_table(bench.run([scene], looks=False), labels)
     if "speed" not in skip:
         scenes = [
             crossing(out / "speed", f"people-{n}", people=n, frames=150, seed=7) for n in PEOPLE
         ]
         boxes = [float(np.mean([len(d) for d in scene.detections])) for scene in scenes]
-        done["speed"] = speed_table(bench.times(scenes, options.rounds), boxes)
+        done["speed"] = speed_table(bench.times(scenes, options.rounds), PEOPLE, boxes)
     peers = ", ".join(f"{name} {version}" for name, version in bench.versions.items())
     done["head"] = [
         f"* When: {datetime.now(UTC):%Y-%m-%d}",

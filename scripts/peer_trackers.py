@@ -35,7 +35,7 @@ Parts = tuple[Prepare, Step, Read]
 """Boxes, confidences and features to the tracker's input; the timed step; its output to rows of
 id, left, top, right, bottom, confidence."""
 
-HIGH, LOW, NEW, LOST_S, CONFIRM = 0.5, 0.1, 0.6, 1.5, 3
+HIGH, LOW, NEW, LOST_S, CONFIRM = 0.45, 0.1, 0.5, 1.5, 3
 """What all trackers are set to where `same` is asked for and they have the setting."""
 
 

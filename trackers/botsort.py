@@ -76,8 +76,8 @@ class BotSort(SureThenUnsure[LookingTable]):
         ValueError: A parameter is out of its range.
     """
 
-    max_looks_distance: float = 0.3
-    min_looks_overlap: float = 0.1
+    max_looks_distance: float = 0.15
+    min_looks_overlap: float = 0.3
     looks_memory: float = 0.9
 
     _coordinates = XYWH

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,22 +14,20 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from pipeline.gallery.enrolment import Walk
+    from pipeline.gallery.decision import Limit
     from pipeline.gallery.exemplar import Identity
+    from pipeline.gallery.lookup import Answer
     from pipeline.gallery.records import Kept, Person
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Who somebody on a video may be.
+def say(text: str) -> None:
+    """Print a line of text as it is."""
+    _print(escape(text))
 
-    Attributes:
-        walk: The track.
-        nearest: The nearest people and their distances, nearest first.
-    """
 
-    walk: Walk
-    nearest: tuple[tuple[Identity, float], ...]
+def people_text(count: int) -> str:
+    """Return how many people are what comes next, in words."""
+    return "1 person is" if count == 1 else f"{count} people are"
 
 
 def print_json(value: object) -> None:
@@ -70,7 +68,7 @@ def print_person(person: Person, kept: Sequence[Kept]) -> None:
     for title, text in rows.items():
         if text:
             _print(f"{title + ':':22}{escape(text)}")
-    table = _table("key", "tracklet", "silhouettes", "kept", "quality", "view", "written")
+    table = _table("key", "tracklet", "silhouettes", "kept", "quality", "written")
     for each in kept:
         table.add_row(
             str(each.id),
@@ -78,13 +76,12 @@ def print_person(person: Person, kept: Sequence[Kept]) -> None:
             str(each.num_silhouettes),
             "yes" if each.has_silhouettes else "no",
             f"{each.quality:.2f}",
-            "" if each.view is None else f"{each.view:.0f}°",
             _day(each.created_s),
         )
     _print(table)
 
 
-def print_answers(answers: Sequence[Answer], threshold: float | None) -> None:
+def print_answers(answers: Sequence[Answer], limit: Limit | None) -> None:
     """Print who the people of a video may be."""
     from pipeline.sinks.sightings import clock_text
 
@@ -92,7 +89,7 @@ def print_answers(answers: Sequence[Answer], threshold: float | None) -> None:
     for answer in answers:
         walk = answer.walk
         near = [_near(identity, distance) for identity, distance in answer.nearest]
-        is_known = near and (threshold is None or answer.nearest[0][1] <= threshold)
+        is_known = near and (limit is None or answer.nearest[0][1] <= limit.distance)
         table.add_row(
             escape(f"{walk.stream}/{walk.track_id}"),
             clock_text(walk.seen_s[0]),
@@ -102,8 +99,11 @@ def print_answers(answers: Sequence[Answer], threshold: float | None) -> None:
             ", ".join(near[1:] if is_known else near),
         )
     _print(table if answers else "Nobody on it walks long enough to be recognised.")
-    if threshold is not None:
-        _print(f"Within a distance of {threshold:.2f} somebody is taken for known.")
+    if limit is not None:
+        _print(
+            f"Within a distance of {limit.distance:.2f} ({escape(limit.name)}) somebody is taken "
+            f"for known."
+        )
 
 
 def person_data(person: Person) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def kept_data(kept: Kept) -> dict[str, Any]:
     return {name: getattr(kept, name) for name in kept.__slots__ if name not in left_out}
 
 
-def answer_data(answer: Answer, threshold: float | None) -> dict[str, Any]:
+def answer_data(answer: Answer, limit: Limit | None) -> dict[str, Any]:
     """Return who somebody may be as JSON."""
     walk = answer.walk
     return {
@@ -127,7 +127,7 @@ def answer_data(answer: Answer, threshold: float | None) -> dict[str, Any]:
         "start_s": walk.seen_s[0],
         "end_s": walk.seen_s[1],
         "num_tracklets": len(walk.tracklets),
-        "threshold": threshold,
+        "threshold": None if limit is None else limit.distance,
         "nearest": [
             {**asdict(identity), "distance": distance} for identity, distance in answer.nearest
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from gait.tracklet import SILHOUETTE_HW
 from pipeline.errors import GalleryError, PrivacyError
 from pipeline.gallery.exemplar import EMBEDDING_SHAPE, STORED
 from pipeline.gallery.tables import ExemplarRow
-from pipeline.privacy.cipher import Cipher
+from pipeline.privacy.cipher import Cipher, is_sealed
 from pipeline.values import Embedding
 
 MOST_SILHOUETTES = 720
@@ -58,15 +59,10 @@ class Blobs:
         plain = self._opened(blob, key, "embedding")
         expected = STORED.itemsize * EMBEDDING_SHAPE[0] * EMBEDDING_SHAPE[1]
         if len(plain) != expected:
-            raise GalleryError(
-                f"{self._where(key)}: expected an embedding of {expected} bytes, got "
-                f"{len(plain)}; {_RESTORE}"
-            )
+            self._refuse(key, f"an embedding of {expected} bytes, got {len(plain)}", plain)
         embedding = np.frombuffer(plain, dtype=STORED).reshape(EMBEDDING_SHAPE)
         if not np.isfinite(embedding).all():
-            raise GalleryError(
-                f"{self._where(key)}: expected finite numbers in the embedding; {_RESTORE}"
-            )
+            self._refuse(key, "finite numbers in the embedding", plain)
         return embedding.astype(np.float32)
 
     def pack_silhouettes(self, key: int, silhouettes: NDArray[np.uint8]) -> bytes:
@@ -83,15 +79,13 @@ class Blobs:
         """
         unpacking = zlib.decompressobj()
         most = MOST_SILHOUETTES * _BYTES_EACH
+        packed = self._opened(blob, key, "silhouettes")
         try:
-            plain = unpacking.decompress(self._opened(blob, key, "silhouettes"), most + 1)
+            plain = unpacking.decompress(packed, most + 1)
         except zlib.error:
             plain = b""
-        if not 0 < len(plain) <= most or len(plain) % _BYTES_EACH:
-            raise GalleryError(
-                f"{self._where(key)}: expected 1 to {MOST_SILHOUETTES} packed silhouettes; "
-                f"{_RESTORE}"
-            )
+        if not (unpacking.eof and 0 < len(plain) <= most) or len(plain) % _BYTES_EACH:
+            self._refuse(key, f"1 to {MOST_SILHOUETTES} packed silhouettes", packed)
         return np.frombuffer(plain, np.uint8).reshape(-1, *SILHOUETTE_HW)
 
     def reseal(self, row: ExemplarRow, *, was_sealed: bool) -> bool:
@@ -110,13 +104,20 @@ class Blobs:
     def _sealed(self, plain: bytes, key: int, kind: str) -> bytes:
         return plain if self._cipher is None else self._cipher.seal(plain, of=_place(key, kind))
 
-    def _opened(self, blob: bytes, key: int, kind: str) -> bytes:
+    def _opened(self, blob: object, key: int, kind: str) -> bytes:
+        if not isinstance(blob, bytes):  # SQLite's columns hold whatever a damaged file says
+            return b""
         if self._cipher is None:
             return blob
         try:
             return self._cipher.open(blob, of=_place(key, kind))
         except PrivacyError as error:
             raise GalleryError(f"{self._where(key)}: {kind}: {error}") from error
+
+    def _refuse(self, key: int, expected: str, came: bytes) -> NoReturn:
+        if self._cipher is None and is_sealed(came):
+            self.need_cipher()
+        raise GalleryError(f"{self._where(key)}: expected {expected}; {_RESTORE}")
 
     def _where(self, key: int) -> str:
         return f"{self._name}, exemplar {key}"

@@ -9,8 +9,9 @@ from pydantic import Field, model_validator
 from pipeline.errors import ConfigError
 from pipeline.gallery.calibration import Calibration, bundled_calibration, read_calibration
 from pipeline.gallery.coarse import CoarseConfig
-from pipeline.gallery.decision import DecisionConfig, FixedLimit, LimitRule, RateLimit
+from pipeline.gallery.decision import DecisionConfig, FixedLimit, Limit, LimitRule, RateLimit
 from pipeline.gallery.gallery import Gallery
+from pipeline.gallery.store import GalleryStore
 from pipeline.gallery.store_config import StoreConfig
 from pipeline.gallery.whereabouts import WhereaboutsConfig
 
@@ -33,7 +34,7 @@ class GalleryConfig(StoreConfig):
         explain: Say of every match why (`Match.explanation`, and `explanation` in the results), at
             the price of a little time and larger results.
         max_exemplars: Tracklets kept of each person. Higher knows people from more sides, at the
-            price of memory (16 KB each) and search time.
+            price of memory (11 KB each) and search time.
         remember_s: How long a track is remembered after it was last heard of, on its stream's
             clock. Higher keeps two people apart who were visible together although the second
             gave its first usable silhouettes only much later, at the price of memory.
@@ -84,6 +85,22 @@ class GalleryConfig(StoreConfig):
         except BaseException:
             store.close()
             raise
+
+    def limit(self, store: GalleryStore, *, threshold: float | None) -> Limit | None:
+        """Return how near is near enough in a gallery as it is; None where nothing says so.
+
+        Args:
+            store: The gallery, of the configured encoder.
+            threshold: The encoder's own.
+
+        Raises:
+            ConfigError: The calibration cannot be used.
+        """
+        if self.threshold is self.false_positive_rate is threshold is None:
+            return None
+        calibration = self._calibration(store.model_hash())
+        num_exemplars = sum(person.num_exemplars for person in store.people())
+        return self._limits(calibration, threshold).limit(num_exemplars)
 
     def _calibration(self, model_hash: str) -> Calibration | None:
         if self.calibration is None:

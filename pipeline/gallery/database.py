@@ -28,6 +28,8 @@ _FULL = "no room is left: free some and run again; what was stored before is saf
 _READONLY = "it may not be written: change its permissions or give another path"
 _BUSY = "another process is writing to it: wait for that one to end"
 DAMAGED = "it is damaged: restore it from a backup or give another path"
+# What drivers raise; Python's own errors are of bytes that are no text and of too large numbers.
+_FAILURES = (SQLAlchemyError, sqlite3.Error, UnicodeError, OverflowError)
 # What to do about each of SQLite's primary result codes.
 _SQLITE_ADVICE = {
     sqlite3.SQLITE_FULL: _FULL,
@@ -181,7 +183,7 @@ class Database(Closing):
                 if begin:
                     session.connection().exec_driver_sql(begin)
                 yield session
-        except (SQLAlchemyError, sqlite3.Error) as error:
+        except _FAILURES as error:
             raise self._in_words(error) from error
 
     def _run(self, statement: str) -> tuple[int, ...]:
@@ -190,7 +192,7 @@ class Database(Closing):
             with self._lock, self._autocommitting() as connection:
                 result = connection.exec_driver_sql(statement)
                 return tuple(result.one()) if result.returns_rows else ()
-        except (SQLAlchemyError, sqlite3.Error) as error:
+        except _FAILURES as error:
             raise self._in_words(error) from error
 
     def _autocommitting(self) -> Connection:
@@ -210,6 +212,8 @@ class Database(Closing):
 
 
 def _advice_of_file(cause: BaseException) -> str:
+    if isinstance(cause, UnicodeDecodeError):
+        return DAMAGED
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
     return _SQLITE_ADVICE.get(code, "it cannot be used")
 
@@ -267,6 +271,11 @@ def _name(where: Path | str | None, url: URL) -> str:
 
 def _file(url: URL) -> Engine:
     target = url.database or ":memory:"
+    if Path(target).is_dir():
+        raise GalleryError(
+            f"{target}: expected a gallery's file, got a folder; name a file in it, such as "
+            f"{Path(target) / 'people.gallery'}"
+        )
     if target == ":memory:":
         return create_engine("sqlite://", creator=lambda: _connect(target), poolclass=StaticPool)
     # Whoever makes a file decides who may read it, and its journal: here only the owner.

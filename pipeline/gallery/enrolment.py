@@ -83,14 +83,12 @@ class Walks:
         model_hash: Of the encoder.
         encoder: What it is, in words.
         problems: What could not be read, a line each.
-        was_interrupted: Whether it ended early because somebody wanted it to.
     """
 
     walks: tuple[Walk, ...]
     model_hash: str
     encoder: str
     problems: tuple[str, ...] = ()
-    was_interrupted: bool = False
 
 
 class WalkRun(FileRun):
@@ -119,7 +117,7 @@ class WalkRun(FileRun):
         """Read everything and return what was found."""
         for _ in self.sightings():
             pass
-        if not self.read_anything and not self.was_interrupted:
+        if not self.read_anything:
             raise SourceError("\n".join(self.problems) or "no frame could be read")
         encoder = self.pipeline.identity.encoder
         return Walks(
@@ -127,7 +125,6 @@ class WalkRun(FileRun):
             model_hash=encoder.model_hash,
             encoder=encoder.description,
             problems=tuple(self.problems),
-            was_interrupted=self.was_interrupted,
         )
 
     def saw(self, frame: Frame, tracks: Tracks, masks: Sequence[Mask | None]) -> None:

@@ -18,23 +18,25 @@ from pydantic import ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from gait.data.atomic import write_atomically
+from gait.data.atomic import open_atomically
 from gait.errors import DataError
 from gait.strict import StrictModel
 from gait.tracklet import SILHOUETTE_HW
 from pipeline.errors import GalleryError
 from pipeline.gallery.blobs import MOST_SILHOUETTES
 from pipeline.gallery.exemplar import EMBEDDING_SHAPE, STORED, Enrolment, Exemplar, Identity
-from pipeline.gallery.records import Arrival, Kept, Person
+from pipeline.gallery.records import Arrival, Arrivals, Kept, Person
 from pipeline.gallery.store import GalleryStore
+from pipeline.gallery.writing import LAST_S, MOST_TEXT
 from pipeline.values import Embedding
 
 _MOST_BYTES = 8 * 2**30
 _MOST_INT = 2**31 - 1
 _NOTHING = np.zeros((0, *SILHOUETTE_HW), np.uint8)
 
-_Text = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")]
+_Text = Annotated[str, Field(min_length=1, max_length=MOST_TEXT, pattern=r"^[^\x00-\x1f\x7f]+$")]
 _Count = Annotated[int, Field(ge=0, le=_MOST_INT)]
+_Moment = Annotated[float, Field(ge=0, lt=LAST_S)]
 
 
 class _Model(StrictModel):
@@ -48,7 +50,6 @@ class _Exemplar(_Model):
     times_s: tuple[float, float]
     quality: float = Field(ge=0, le=1)
     num_silhouettes: _Count
-    view: float | None
     num_kept: int = Field(ge=0, le=MOST_SILHOUETTES)
 
 
@@ -56,8 +57,8 @@ class _Enrolment(_Model):
     basis: _Text
     purpose: _Text | None
     by: _Text | None
-    expires_s: float | None
-    enrolled_s: float
+    expires_s: _Moment | None
+    enrolled_s: _Moment
 
 
 class _Person(_Model):
@@ -87,62 +88,40 @@ def export_people(store: GalleryStore, path: Path, who: Sequence[Identity] = ())
             before is still there.
     """
     wanted = {identity.id for identity in who}
-    people = [p for p in store.people() if not wanted or p.identity.id in wanted]
-    kept = {person.identity.id: list(store.kept(person.identity, whole=True)) for person in people}
-    file = _File(
-        model_hash=store.model_hash(),
-        people=tuple(_described(person, kept[person.identity.id]) for person in people),
-    )
-    everything = [each for person in people for each in kept[person.identity.id]]
+    model_hash, everybody = store.whole()
+    people = [each for each in everybody if not wanted or each[0].identity.id in wanted]
+    try:
+        described = tuple(_described(person, kept) for person, kept in people)
+        file = _File(model_hash=model_hash, people=described)
+    except ValidationError as error:
+        raise GalleryError(f"{store.name}: cannot be exported: {_first(error)}") from error
+    everything = [each for _, kept in people for each in kept]
     embeddings = np.array([each.embedding for each in everything], dtype=STORED)
     tensors: dict[str, NDArray[Any]] = {
         "embeddings": embeddings.reshape(-1, *EMBEDDING_SHAPE),
         "silhouettes": np.concatenate([_NOTHING, *map(_silhouettes, everything)]),
     }
-    mask = os.umask(0o077)  # whoever makes a file decides who may read it
+    data = save(tensors, metadata={"trackletgait": file.model_dump_json()})
     try:
-        write_atomically(path, save(tensors, metadata={"trackletgait": file.model_dump_json()}))
+        with open_atomically(path) as out:
+            os.fchmod(out.fileno(), 0o600)
+            out.write(data)
     except DataError as error:
         raise GalleryError(str(error)) from error
-    finally:
-        os.umask(mask)
     return len(people)
 
 
-def model_of(path: Path) -> str:
-    """Return the hash of the model that embedded the people of a file.
-
-    Raises:
-        GalleryError: The file is damaged, or none of ours.
-    """
-    return _read(path)[0].model_hash
-
-
-def import_people(
-    store: GalleryStore, path: Path, *, budget: int = 10, with_names: bool = True
-) -> list[Identity]:
-    """Add the people of a file to a gallery, all or none; return who they are there.
-
-    People without a name get a new pseudonym.
+def read_people(path: Path, *, with_names: bool = True) -> Arrivals:
+    """Return the people of a file of `export_people`, for `GalleryStore.receive`.
 
     Args:
-        store: Where they go.
-        path: A file of `export_people`.
-        budget: Most exemplars to keep of each.
-        with_names: Whether people may have names here.
+        path: The file.
+        with_names: Whether they may have names.
 
     Raises:
-        GalleryError: Somebody has a name who may not; the file is damaged, is none of ours or was
-            made by another model; a name is taken; an enrolment has expired. Nothing was changed.
+        GalleryError: Somebody has a name who may not; the file is damaged, or none of ours.
     """
     file, embeddings, silhouettes = _read(path)
-    model_hash = store.model_hash()
-    if file.model_hash != model_hash:
-        raise GalleryError(
-            f"{path}: made with model {file.model_hash[:12]}, {store.name} with "
-            f"{model_hash[:12]}, and distances between the two mean nothing; embed one of them "
-            f"again with `trackletgait gallery re-embed`"
-        )
     names = [person.name for person in file.people if person.name is not None]
     if names and not with_names:
         raise GalleryError(
@@ -150,7 +129,7 @@ def import_people(
             f"(gallery.mode: named)"
         )
     exemplars = _exemplars(file, embeddings, silhouettes)
-    arrivals = [
+    arrivals = tuple(
         Arrival(
             name=person.name,
             enrolment=_enrolment(person.enrolment),
@@ -158,8 +137,8 @@ def import_people(
             exemplars=tuple(next(exemplars) for _ in person.exemplars),
         )
         for person in file.people
-    ]
-    return store.receive(arrivals, budget=budget)
+    )
+    return Arrivals(str(path), file.model_hash, arrivals)
 
 
 def _silhouettes(kept: Kept) -> NDArray[np.uint8]:
@@ -188,7 +167,6 @@ def _described(person: Person, kept: Sequence[Kept]) -> _Person:
                 times_s=each.times_s,
                 quality=each.quality,
                 num_silhouettes=each.num_silhouettes,
-                view=each.view,
                 num_kept=len(_silhouettes(each)),
             )
             for each in kept
@@ -211,7 +189,7 @@ def _read(path: Path) -> tuple[_File, NDArray[Any], NDArray[np.uint8]]:
             text = (tensors.metadata() or {}).get("trackletgait", "")
             file = _File.model_validate_json(text)
             arrays = [tensors.get_tensor(name) for name in ("embeddings", "silhouettes")]
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, TypeError) as error:  # TypeError: of a bfloat16
         reason = _first(error) if isinstance(error, ValidationError) else str(error)
         raise GalleryError(
             f"{path}: expected a file of `trackletgait gallery export`, it is none or damaged: "
@@ -245,7 +223,6 @@ def _exemplars(
             quality=each.quality,
             num_silhouettes=each.num_silhouettes,
             embedding=embedding,
-            view=each.view,
             silhouettes=silhouettes[end - each.num_kept : end] if each.num_kept else None,
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +69,6 @@ class Exemplar:
         continues: Whether it tells more of a walk of which another tracklet told before.
         embedding: Shape (256, 16), float32, rounded to what the store keeps: a gallery that was
             closed and opened again answers as it did before.
-        view: Azimuth from which the person is seen, in degrees; None where nobody knows.
         silhouettes: Shape (T, 64, 44), uint8: those of the tracklet, from which another model can
             embed it again; None where they are not at hand.
     """
@@ -83,7 +81,6 @@ class Exemplar:
     num_silhouettes: int
     embedding: Embedding
     continues: bool = False
-    view: float | None = None
     silhouettes: NDArray[np.uint8] | None = None
 
     @classmethod
@@ -112,43 +109,34 @@ class Exemplar:
         )
 
 
-def least_telling(embeddings: NDArray[np.float32], qualities: Sequence[float]) -> int:
-    """Return which of a person's exemplars tells least beside the others.
-
-    Of the two nearest to each other it is the one of lower quality, and the newer one when they
-    are equal: what is kept differs most, so it shows the person from many sides without anybody
-    having to know from which.
-
-    Args:
-        embeddings: Shape (N, 256, 16), N >= 2, oldest first.
-        qualities: N of them, in 0..1.
-    """
-    return _least_telling(euclidean(embeddings, embeddings), qualities)
-
-
 def within_budget(
     embeddings: NDArray[np.float32], qualities: Sequence[float], budget: int
 ) -> list[int]:
-    """Return which `budget` of a person's exemplars to keep, in their order; see `least_telling`.
+    """Return which `budget` of a person's exemplars to keep, in their order: those that tell most.
+
+    They are to stand for all. So one after the other that one is taken which brings all of them
+    nearest to what is kept, each as important as its quality (the greedy k-medoids of Kaufman and
+    Rousseeuw, Finding Groups in Data, 1990, section 2.4.1: BUILD); of equals it is the older one.
+    What is kept shows the person from many sides without anybody having to know from which, and
+    odd ones, which are like no other, come last.
 
     Args:
         embeddings: Shape (N, 256, 16), oldest first.
         qualities: N of them, in 0..1.
         budget: The most to keep, at least 1.
     """
-    kept = list(range(len(embeddings)))
+    if len(embeddings) <= budget:
+        return list(range(len(embeddings)))
+    weights = np.asarray(qualities)
     distances = euclidean(embeddings, embeddings)
-    while len(kept) > budget:
-        among = distances[np.ix_(kept, kept)]
-        kept.pop(_least_telling(among, [qualities[index] for index in kept]))
-    return kept
-
-
-def _least_telling(distances: NDArray[np.floating[Any]], qualities: Sequence[float]) -> int:
-    pairs = distances.copy()
-    pairs[np.tril_indices(len(pairs))] = np.inf
-    older, newer = divmod(int(np.argmin(pairs)), len(pairs))
-    return older if qualities[older] < qualities[newer] else newer
+    to_kept = np.full(len(embeddings), np.inf)
+    kept: list[int] = []
+    for _ in range(budget):
+        costs = weights @ np.minimum(to_kept[:, np.newaxis], distances)
+        costs[kept] = np.inf
+        kept.append(int(np.argmin(costs)))
+        to_kept = np.minimum(to_kept, distances[:, kept[-1]])
+    return sorted(kept)
 
 
 def rounded_embedding(embedding: Embedding, uid: str) -> Embedding:

@@ -12,6 +12,7 @@ import numpy as np
 
 from gait.closing import Closing
 from gait.tracklet import Tracklet
+from pipeline.gallery.answers import Answers
 from pipeline.gallery.association import Association, Ranked, Revision
 from pipeline.gallery.calibration import Calibration
 from pipeline.gallery.decision import (
@@ -21,14 +22,15 @@ from pipeline.gallery.decision import (
     Limit,
     LimitRule,
 )
-from pipeline.gallery.exemplar import Exemplar, Identity, least_telling
+from pipeline.gallery.exemplar import Exemplar, Identity, within_budget
 from pipeline.gallery.known import Known
 from pipeline.gallery.neighbours import Neighbour
 from pipeline.gallery.purity import switch
+from pipeline.gallery.records import Outdated
 from pipeline.gallery.store import GalleryStore
 from pipeline.gallery.tracks import Track, TrackMemory
 from pipeline.gallery.whereabouts import Way
-from pipeline.values import Embedding, Explanation, Match, Window
+from pipeline.values import Embedding, Match
 
 if TYPE_CHECKING:
     from pipeline.gallery.config import GalleryConfig
@@ -65,9 +67,9 @@ class Gallery(Closing):
       farther from them yields, or the later one.
     * A track that has ended is looked at again, with all that is known by then, until `revise_s`
       after its end. Who it turns out to be `revisions` tells.
-    * An identity keeps `max_exemplars` tracklets that differ most: of the two nearest to each other
-      the one of lower quality goes, the newer one when they are equal. A named gallery keeps what
-      was enrolled and nothing else.
+    * An identity keeps the `max_exemplars` tracklets that stand best for all of them
+      (`pipeline.gallery.exemplar.within_budget`). A named gallery keeps what was enrolled and
+      nothing else.
     * A tracklet that continues a walk (`Tracklet.offset`) tells all that the one before told, and
       takes its place.
     * A track is remembered until its stream's clock is `remember_s` past its last report. After
@@ -97,13 +99,20 @@ class Gallery(Closing):
         self._store = store
         self._config = config
         self._limits = limits
-        self._calibration = calibration
         self._is_named = config.mode == "named"
         self._tracks = TrackMemory(
             config.decision, config.remember_s, shared_clock=config.whereabouts.shared_clock
         )
         self._association = Association(self._tracks, config.decision, config.whereabouts)
         self._known = Known(store, only_named=self._is_named, coarse=config.coarse)
+        self._answers = Answers(
+            store,
+            self._known,
+            self._association,
+            calibration,
+            shows_names=self._is_named,
+            explains=config.explain,
+        )
 
     def __len__(self) -> int:
         """How many people are known."""
@@ -167,7 +176,7 @@ class Gallery(Closing):
             own = None if track.identity is None else track.identity.id
             if own is not None and not self._is_known(own):
                 continue  # forgotten by somebody else
-            label = None if own is None else self._label(own)
+            label = None if track.identity is None else self._answers.label(track.identity)
             if label != track.told:
                 revised.append(Revision(track.stream, track.track_id, track.told, label))
                 track.told = label
@@ -178,6 +187,13 @@ class Gallery(Closing):
         self._store.close()
 
     def _match(self, exemplar: Exemplar) -> Match:
+        try:
+            return self._recognise(exemplar)
+        except Outdated:  # somebody else removed or merged them since `refresh`
+            self._known.refresh()
+            return self._recognise(exemplar)
+
+    def _recognise(self, exemplar: Exemplar) -> Match:
         track = self._tracks.of(exemplar.stream, exemplar.track_id)
         if track.identity is not None and not self._is_known(track.identity.id):
             track.lose()  # forgotten by somebody else meanwhile
@@ -190,14 +206,14 @@ class Gallery(Closing):
             exemplar.times_s[0],
         )
         evidence = track.evidence.after(heard, continues=exemplar.continues)
-        ranked = self._still_known(evidence.ranked(barred))
         limit = self._limits.limit(len(self._known.matrix))
         ways = self._association.ways(track)
         self._yield(track, ways)
+        ranked = self._still_known(evidence.ranked(barred))
         fitting = self._association.fitting(track, ranked, ways)
         is_new = self._decide(track, track.goes_on(exemplar), fitting, limit)
         track.evidence = evidence  # not before it is on disk
-        answer = self._answer(track, ranked, limit, ways, is_new=is_new)
+        answer = self._answers.match(track, ranked, limit, ways, is_new=is_new)
         track.told = answer.identity
         return self._checked(track, answer, limit)
 
@@ -211,9 +227,8 @@ class Gallery(Closing):
         logger.info("track %s: somebody else from %.1f s on", track.name, switched_at_s)
         track.evidence = Evidence(self._config.decision, windows[at:])
         ranked, ways = self._looked_again(track, limit)
-        own = None if track.identity is None else track.identity.id
-        is_new = own is not None and track.told != self._label(own)
-        again = self._answer(track, ranked, limit, ways, is_new=is_new)
+        is_new = track.identity is not None and track.told != self._answers.label(track.identity)
+        again = self._answers.match(track, ranked, limit, ways, is_new=is_new)
         track.told = again.identity
         return replace(again, switched_at_s=switched_at_s)
 
@@ -266,7 +281,11 @@ class Gallery(Closing):
         if track.identity is not None and not self._is_known(track.identity.id):
             return
         limit = self._limits.limit(len(self._known.matrix))
-        ranked, ways = self._looked_again(track, limit)
+        try:
+            ranked, ways = self._looked_again(track, limit)
+        except Outdated:  # as for `_match`; there is time
+            self._known.refresh()
+            return
         if is_first:
             self._association.learn(track, ranked, ways, limit)
 
@@ -274,11 +293,11 @@ class Gallery(Closing):
         """Make a track who it is in hindsight; return distances and ways."""
         barred, ways = self._tracks.ruled_out(track), self._association.ways(track)
         track.evidence = track.evidence.again(lambda each: self._nearest(track, each, barred))
-        ranked = self._still_known(track.evidence.ranked(barred))
         self._yield(track, ways)
+        ranked = self._still_known(track.evidence.ranked(barred))
         shown = None if track.identity is None else track.identity.id
         fitting = self._association.fitting(track, ranked, ways)
-        chosen = self._association.better(shown, fitting, limit.distance)
+        chosen = self._association.better(shown, fitting, ways, limit.distance)
         if chosen is not None and chosen != shown:
             if self._is_named or shown is None:
                 track.identity = self._known.identities[chosen]
@@ -330,89 +349,6 @@ class Gallery(Closing):
         track.identity = identity
         return False
 
-    def _answer(
-        self,
-        track: Track,
-        ranked: Ranked,
-        limit: Limit,
-        ways: Mapping[int, Way],
-        *,
-        is_new: bool,
-    ) -> Match:
-        own = None if track.identity is None else track.identity.id
-        others = [each for each in ranked if each[0] != own]
-        runner_up, to_runner_up = others[0] if others else (None, None)
-        distance = dict(ranked).get(own) if own is not None else None
-        is_stranger = own is None or is_new
-        return Match(
-            identity=None if own is None else self._label(own),
-            distance=to_runner_up if is_stranger else distance,
-            threshold=limit.distance,
-            is_new=is_new,
-            probability=self._probability(track, distance, others, ways),
-            threshold_name=limit.name,
-            runner_up=None if runner_up is None else self._label(runner_up),
-            runner_up_distance=to_runner_up,
-            explanation=self._explained(track, runner_up if distance is None else own),
-        )
-
-    def _label(self, person: int) -> str:
-        identity = self._known.identities[person]
-        return identity.label if self._is_named else identity.pseudonym
-
-    def _probability(
-        self, track: Track, distance: float | None, others: Ranked, ways: Mapping[int, Way]
-    ) -> float | None:
-        """Return how probable an answer is: its person, or, without a distance, nobody else.
-
-        Args:
-            track: Whose answer it is.
-            distance: To its person; None when nobody but the track knows them, or it is nobody.
-            others: Everybody else, nearest first.
-            ways: How they would have come.
-        """
-        if self._calibration is None:
-            return None
-        if distance is not None and track.identity is not None:
-            return self._odds_of(track, [(track.identity.id, distance), *others], ways)
-        return 1 - self._odds_of(track, others, ways) if others else None
-
-    def _odds_of(self, track: Track, first: Ranked, ways: Mapping[int, Way]) -> float:
-        """Return how probable it is that a track is the first of some people."""
-        assert self._calibration is not None
-        (person, distance), *rest = first
-        near = track.evidence.nearest_window(person).nearest.get(person)
-        kept = None if near is None else self._known.quality(near)
-        quality = track.evidence.quality()
-        return self._calibration.probability(
-            distance,
-            runner_up=rest[0][1] if rest else None,
-            quality=quality if kept is None else min(quality, kept),
-            num_people=len(self._known),
-            more_odds=self._association.log_odds(ways.get(person)),
-        )
-
-    def _explained(self, track: Track, person: int | None) -> Explanation | None:
-        """Say why a track is taken for somebody, or how near the nearest one came."""
-        if not self._config.explain or person is None:
-            return None
-        window = track.evidence.nearest_window(person)
-        near = window.nearest.get(person)
-        if near is None or near.key not in self._known.matrix:  # it was replaced meanwhile
-            return None
-        kept = self._store.kept(self._known.identities[person])
-        exemplar = next(each for each in kept if each.id == near.key)
-        return Explanation(
-            parts=tuple(self._known.matrix.parts(window.embedding, near.key).tolist()),
-            exemplar=exemplar.tracklet_uid,
-            stream=exemplar.stream,
-            times_s=exemplar.times_s,
-            windows=tuple(
-                Window(heard.uid, heard.distance(person), heard.weight)
-                for heard in track.evidence.windows
-            ),
-        )
-
     def _found(self, track: Track, exemplar: Exemplar) -> None:
         identity, key = self._store.found(exemplar)
         self._known.refresh()
@@ -422,18 +358,15 @@ class Gallery(Closing):
 
     def _go_over(self, track: Track, identity: Identity) -> None:
         """Make a track somebody else's, with all that it gave."""
-        was, track.identity = track.identity, identity
+        was = track.identity
         assert was is not None
-        logger.info("track %s: was %s, is %s", track.name, was.pseudonym, identity.pseudonym)
         budget = self._config.max_exemplars
-        given = track.exemplars & {row.key for row in self._known.rows_of(was.id)}
-        if not given:
-            return
-        if len(given) < len(self._known.rows_of(was.id)):
-            was = self._store.split(was, given)
-        self._store.merge(identity, was, budget=budget)
+        is_gone = self._store.hand_over(track.exemplars, was, identity, budget=budget)
+        logger.info("track %s: was %s, is %s", track.name, was.pseudonym, identity.pseudonym)
+        track.identity = identity
         self._known.refresh()
-        self._tracks.replace(was, identity)
+        if is_gone:
+            self._tracks.replace(was, identity)
 
     def _add(self, track: Track, identity: Identity, exemplar: Exemplar) -> None:
         """Keep an exemplar of a known identity if it is worth its place."""
@@ -441,13 +374,14 @@ class Gallery(Closing):
         kept = self._known.rows_of(identity.id)
         replacing = track.walk.key if track.walk.key in {row.key for row in kept} else None
         if replacing is None and len(kept) >= self._config.max_exemplars:
-            goes = least_telling(
+            staying = within_budget(
                 np.stack([*self._known.embeddings_of(identity.id), exemplar.embedding]),
                 [*(row.quality for row in kept), exemplar.quality],
+                len(kept),
             )
-            if goes == len(kept):
+            if len(kept) not in staying:
                 return
-            replacing = kept[goes].key
+            [replacing] = {row.key for row in kept} - {kept[n].key for n in staying[:-1]}
         key = self._store.add(identity, exemplar, replacing=replacing)
         if replacing is not None:
             track.exemplars.discard(replacing)

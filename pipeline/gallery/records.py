@@ -12,7 +12,11 @@ from pipeline.gallery.exemplar import Enrolment, Exemplar, Identity
 from pipeline.values import Embedding
 
 
-class UnknownPerson(GalleryError):
+class Outdated(GalleryError):
+    """What was asked for is not, or no more, what the gallery holds."""
+
+
+class UnknownPerson(Outdated):
     """Somebody who is not, or no more, in the gallery."""
 
 
@@ -25,14 +29,12 @@ class StoredExemplar:
         identity: Whose it is.
         quality: Quality of the tracklet in 0..1.
         embedding: Shape (256, 16), float32.
-        view: Azimuth from which the person is seen, in degrees; None where nobody knows.
     """
 
     id: int
     identity: Identity
     quality: float
     embedding: Embedding
-    view: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,6 @@ class Kept:
         quality: Quality of the tracklet in 0..1.
         num_silhouettes: Silhouettes the embedding tells of.
         created_s: When it was written, in Unix time.
-        view: Azimuth from which the person is seen, in degrees; None where nobody knows.
         embedding: Shape (256, 16), float32; None where only the rest was asked for.
         silhouettes: Shape (T, 64, 44), uint8; None where they are not kept or not asked for.
         has_silhouettes: Whether they are kept.
@@ -85,7 +86,6 @@ class Kept:
     quality: float
     num_silhouettes: int
     created_s: float
-    view: float | None
     embedding: Embedding | None
     silhouettes: NDArray[np.uint8] | None
     has_silhouettes: bool
@@ -146,3 +146,18 @@ class Arrival:
     enrolment: Enrolment | None
     enrolled_s: float | None
     exemplars: tuple[Exemplar, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrivals:
+    """People who come from another gallery.
+
+    Attributes:
+        source: Where from, for errors.
+        model_hash: Of the model that embedded them.
+        people: Each of them.
+    """
+
+    source: str
+    model_hash: str
+    people: tuple[Arrival, ...]

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from pipeline.errors import GalleryError
 from pipeline.gallery.exemplar import Enrolment, Exemplar, Identity
-from pipeline.gallery.records import Arrival, Forgotten
+from pipeline.gallery.records import Arrivals, Forgotten, Outdated
 from pipeline.gallery.stored import StoredGallery, identity_of
 from pipeline.gallery.tables import ExemplarRow, IdentityRow
 from pipeline.gallery.writing import Writing
@@ -85,7 +85,7 @@ class GalleryStore(StoredGallery):
             name: Nobody else's, upper and lower case being the same.
             exemplars: At least one.
             enrolment: What allows it.
-            budget: Most exemplars to keep; see `pipeline.gallery.exemplar.least_telling`.
+            budget: Most exemplars to keep; see `pipeline.gallery.exemplar.within_budget`.
 
         Raises:
             GalleryError: The name is taken or none, there is no basis, or it cannot be written;
@@ -155,6 +155,34 @@ class GalleryStore(StoredGallery):
             writing.trim(kept.id, budget)
             return identity_of(kept)
 
+    def hand_over(
+        self, keys: Collection[int], was: Identity, to: Identity, *, budget: int = 10
+    ) -> bool:
+        """Give some of somebody's exemplars to somebody known; say whether `was` is no more.
+
+        Args:
+            keys: Which exemplars; those that are not theirs (any more) are left alone.
+            was: Whose they are. A pseudonym that has no others is gone; somebody who was enrolled
+                keeps what there is then.
+            to: Whose they become.
+            budget: Most exemplars to keep of `to`.
+
+        Raises:
+            UnknownPerson: One of them is not there (any more).
+            GalleryError: It cannot be written; nothing was.
+        """
+        with self._writing() as writing:
+            source, target = writing.identity(was), writing.identity(to)
+            theirs = set(writing.keys_of(source.id))
+            is_gone = theirs <= set(keys)
+            if is_gone and source.name is not None:
+                return False
+            writing.move(sorted(theirs & set(keys)), target.id)
+            if is_gone:
+                writing.remove_identity(source)
+            writing.trim(target.id, budget)
+            return is_gone
+
     def split(
         self,
         identity: Identity,
@@ -171,14 +199,13 @@ class GalleryStore(StoredGallery):
             enrolment: What allows a name.
 
         Raises:
-            UnknownPerson: The identity is not there (any more).
-            GalleryError: Some key is not theirs, none would be left, the name cannot be given,
-                or it cannot be written; nothing was.
+            Outdated: The identity or some key is not there (any more), or none would be left.
+            GalleryError: The name cannot be given, or it cannot be written; nothing was.
         """
         with self._writing() as writing:
             theirs = set(writing.keys_of(writing.identity(identity).id))
             if not keys or not set(keys) < theirs:
-                raise GalleryError(
+                raise Outdated(
                     f"{identity.label}: expected some, not all, of the exemplars "
                     f"{sorted(theirs)}, got {sorted(keys)}"
                 )
@@ -266,15 +293,24 @@ class GalleryStore(StoredGallery):
         self.scrub()
         return num_dropped
 
-    def receive(self, arrivals: Sequence[Arrival], *, budget: int = 10) -> list[Identity]:
+    def receive(self, arrivals: Arrivals, *, budget: int = 10) -> list[Identity]:
         """Return the new identities of people who come from another gallery, all or none.
 
+        Who has no name gets a new pseudonym.
+
         Raises:
-            GalleryError: A name is taken, an enrolment has expired, or they cannot be written.
+            GalleryError: Another model embedded them, a name is taken, an enrolment has expired,
+                or they cannot be written; nothing was.
         """
         with self._writing() as writing:
+            if arrivals.model_hash != writing.gallery.model_hash:
+                raise GalleryError(
+                    f"{arrivals.source}: made with model {arrivals.model_hash[:12]}, {self.name} "
+                    f"with {writing.gallery.model_hash[:12]}, and distances between the two mean "
+                    f"nothing; embed one of them again with `trackletgait gallery re-embed`"
+                )
             rows = []
-            for arrival in arrivals:
+            for arrival in arrivals.people:
                 row = writing.found(self._next_pseudonym(writing))
                 if arrival.name is not None:
                     writing.named(row, arrival.name)
@@ -303,8 +339,6 @@ class GalleryStore(StoredGallery):
             writing.embed_again(embeddings)
             writing.gallery.model_hash = model_hash
             writing.gallery.is_scrubbed = False
-        if self._model_hash is not None:
-            self._model_hash = model_hash
         self.scrub()
 
     def _extend(

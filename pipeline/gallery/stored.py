@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import logging
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +52,11 @@ class StoredGallery(Closing):
         cipher: Seals embeddings and silhouettes; a gallery that was not sealed becomes it now.
         pseudonyms: Gives pseudonyms that only the site's key can tell; None counts.
         clock: Unix time in seconds.
+
+    Attributes:
+        name: Where it is, for people.
+        uid: Tells it from all other galleries, also where its file was renamed: a pseudonym names
+            nobody without it.
 
     Raises:
         GalleryError: The file is no gallery, damaged, newer than this program, made by another
@@ -143,20 +150,7 @@ class StoredGallery(Closing):
     def people(self) -> list[Person]:
         """Return everybody with what is recorded of them, in the order in which they came."""
         with self._database.reading() as session:
-            counted = (
-                select(
-                    ExemplarRow.identity_id,
-                    func.count().label("all"),
-                    func.count(ExemplarRow.silhouettes).label("with"),
-                )
-                .group_by(ExemplarRow.identity_id)
-                .subquery()
-            )
-            query = select(IdentityRow, counted.c["all"], counted.c["with"]).join(
-                counted, counted.c.identity_id == IdentityRow.id
-            )
-            rows = session.execute(query.order_by(IdentityRow.id)).all()
-            return [_person(*row) for row in rows]
+            return _people(session)
 
     def find(self, who: str) -> Identity:
         """Return somebody by name or pseudonym, upper and lower case being the same.
@@ -168,12 +162,23 @@ class StoredGallery(Closing):
         for identity in (person.identity for person in self.people()):
             everybody[identity.pseudonym.casefold()] = identity
             everybody[identity.label.casefold()] = identity
-        wanted = who.strip().casefold()
+        wanted = unicodedata.normalize("NFC", who).strip().casefold()
         if wanted in everybody:
             return everybody[wanted]
         near = [everybody[key].label for key in difflib.get_close_matches(wanted, everybody)]
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
         raise UnknownPerson(f"{self.name}: there is nobody called {who!r}{hint}")
+
+    def person(self, identity: Identity) -> Person:
+        """Return somebody with what is recorded of them.
+
+        Raises:
+            UnknownPerson: They are not there (any more).
+        """
+        for person in self.people():
+            if person.identity == identity:
+                return person
+        raise UnknownPerson(f"{self.name}: {identity.label} is not in the gallery any more")
 
     def kept(self, identity: Identity | None = None, *, whole: bool = False) -> Iterator[Kept]:
         """Yield all exemplars, or somebody's, with what is recorded of each.
@@ -185,15 +190,19 @@ class StoredGallery(Closing):
         Raises:
             GalleryError: The file cannot be read or holds a damaged embedding or silhouettes.
         """
-        query = select(ExemplarRow, ExemplarRow.silhouettes.is_not(None)).order_by(ExemplarRow.id)
-        if identity is not None:
-            query = query.where(ExemplarRow.identity_id == identity.id)
-        if not whole:
-            query = query.options(defer(ExemplarRow.embedding), defer(ExemplarRow.silhouettes))
         with self._database.reading() as session:
-            for row, has_silhouettes in session.execute(query.execution_options(yield_per=64)):
-                yield self._kept(row, whole, has_silhouettes)
-                session.expunge(row)
+            yield from self._kept_of(session, None if identity is None else identity.id, whole)
+
+    def whole(self) -> tuple[str, list[tuple[Person, list[Kept]]]]:
+        """Return the model's hash, and everybody with all that is kept, as it is at one moment.
+
+        Raises:
+            GalleryError: As for `kept`.
+        """
+        with self._database.reading() as session:
+            people = _people(session)
+            kept = [list(self._kept_of(session, each.identity.id, True)) for each in people]
+            return self._gallery(session).model_hash, list(zip(people, kept, strict=True))
 
     def scrub(self) -> None:
         """Free the file of what was removed from it, if that is still to be done.
@@ -244,14 +253,23 @@ class StoredGallery(Closing):
             IdentityRow.expires_s,
             ExemplarRow.quality,
             ExemplarRow.embedding,
-            ExemplarRow.view,
         ).join(IdentityRow, IdentityRow.id == ExemplarRow.identity_id)
         if which is not None:
             query = query.where(which)
         query = query.order_by(ExemplarRow.id).execution_options(yield_per=256)
         for row in session.execute(query):
             embedding = self._blobs.unpack_embedding(row[0], row[6])
-            yield StoredExemplar(row[0], Identity(*row[1:5]), row[5], embedding, row[7])
+            yield StoredExemplar(row[0], Identity(*row[1:5]), row[5], embedding)
+
+    def _kept_of(self, session: Session, person: int | None, whole: bool) -> Iterator[Kept]:
+        query = select(ExemplarRow, ExemplarRow.silhouettes.is_not(None)).order_by(ExemplarRow.id)
+        if person is not None:
+            query = query.where(ExemplarRow.identity_id == person)
+        if not whole:
+            query = query.options(defer(ExemplarRow.embedding), defer(ExemplarRow.silhouettes))
+        for row, has_silhouettes in session.execute(query.execution_options(yield_per=64)):
+            yield self._kept(row, whole, has_silhouettes)
+            session.expunge(row)
 
     def _kept(self, row: ExemplarRow, whole: bool, has_silhouettes: bool) -> Kept:
         packed = row.silhouettes if whole else None
@@ -265,7 +283,6 @@ class StoredGallery(Closing):
             quality=row.quality,
             num_silhouettes=row.num_silhouettes,
             created_s=row.created_s,
-            view=row.view,
             embedding=self._blobs.unpack_embedding(row.id, row.embedding) if whole else None,
             silhouettes=None if packed is None else self._blobs.unpack_silhouettes(row.id, packed),
             has_silhouettes=has_silhouettes,
@@ -278,7 +295,10 @@ class StoredGallery(Closing):
             if not (tables & _OURS if self._database.is_server else tables):
                 self._create(session)
             self._upgrade(session)
-            self._check_owner(session.scalars(select(GalleryRow)).one())
+            gallery = session.scalars(select(GalleryRow)).one()
+            self._check_owner(gallery)
+            # Nobody makes two in one microsecond.
+            self.uid = hashlib.sha256(repr(gallery.created_s).encode()).hexdigest()[:16]
             if self._has_key and not session.scalars(select(GalleryRow.is_sealed)).one():
                 self._seal(session)
         self._database.write_ahead()
@@ -304,13 +324,13 @@ class StoredGallery(Closing):
         """Refuse what is no whole gallery, and bring an old one up to date."""
         if not self._database.tables(session) >= _OURS:
             raise GalleryError(
-                f"{self.name}: expected a gallery, got an SQLite file of something else; "
-                f"give another path"
+                f"{self.name}: expected a gallery, got a database of something else; "
+                f"give another one"
             )
         self._database.check(session)
         # Read alone first: another schema may have other columns.
         version = session.scalars(select(GalleryRow.schema_version)).one()
-        if version > SCHEMA_VERSION:
+        if not 0 < version <= SCHEMA_VERSION:
             raise GalleryError(
                 f"{self.name}: expected a gallery of version {SCHEMA_VERSION} or older, got "
                 f"version {version}; update trackletgait or give another path"
@@ -349,6 +369,22 @@ class StoredGallery(Closing):
 def identity_of(row: IdentityRow) -> Identity:
     """Return who a row is of."""
     return Identity(row.id, row.pseudonym, row.name, row.expires_s)
+
+
+def _people(session: Session) -> list[Person]:
+    counted = (
+        select(
+            ExemplarRow.identity_id,
+            func.count().label("all"),
+            func.count(ExemplarRow.silhouettes).label("with"),
+        )
+        .group_by(ExemplarRow.identity_id)
+        .subquery()
+    )
+    query = select(IdentityRow, counted.c["all"], counted.c["with"]).join(
+        counted, counted.c.identity_id == IdentityRow.id
+    )
+    return [_person(*row) for row in session.execute(query.order_by(IdentityRow.id))]
 
 
 def _person(row: IdentityRow, num_exemplars: int, num_with_silhouettes: int) -> Person:

@@ -102,7 +102,6 @@ class ExemplarRow(Base):
     identity the same tracklet again changes nothing.
 
     Attributes:
-        view: Azimuth from which the person is seen, in degrees; None where nobody knows.
         silhouettes: Packed, if they are kept.
         revision: The gallery's when this row was last written.
     """
@@ -125,7 +124,6 @@ class ExemplarRow(Base):
     num_silhouettes: Mapped[int]
     created_s: Mapped[float]
     embedding: Mapped[bytes] = mapped_column(LargeBinary)
-    view: Mapped[float | None]
     silhouettes: Mapped[bytes | None] = mapped_column(LargeBinary)
     revision: Mapped[int] = mapped_column(BigInteger, default=0, server_default=_ZERO)
 

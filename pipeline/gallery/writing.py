@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from pipeline.errors import GalleryError
@@ -21,8 +22,13 @@ from pipeline.values import Embedding
 REMEMBERED_REVISIONS = 10_000
 """For how many revisions it is remembered what was removed."""
 
+MOST_TEXT = 2000
+"""Characters of what is recorded of somebody."""
+
+LAST_S = 253_402_300_800.0
+"""The end of the year 9999 in Unix time: later days cannot be shown."""
+
 _MOST_NAME = 200
-_MOST_TEXT = 2000
 
 
 class Writing:
@@ -98,19 +104,10 @@ class Writing:
         Raises:
             GalleryError: There is no basis, or the person would be expired at once.
         """
-        basis = checked_text(enrolment.basis, "basis")
-        if basis is None:
-            raise GalleryError(
-                "basis: expected what allows this enrolment, such as "
-                "'consent of 2026-03-01, folder 12', got nothing"
-            )
-        if enrolment.expires_s is not None and not enrolment.expires_s > self._now_s:
-            raise GalleryError("expires: expected a moment in the future")
-        row.basis = basis
-        row.purpose = checked_text(enrolment.purpose, "purpose")
-        row.enrolled_by = checked_text(enrolment.by, "who", _MOST_NAME)
+        checked = checked_enrolment(enrolment, now_s=self._now_s)
+        row.basis, row.purpose = checked.basis, checked.purpose
+        row.enrolled_by, row.expires_s = checked.by, checked.expires_s
         row.enrolled_s = self._now_s if at_s is None else at_s
-        row.expires_s = enrolment.expires_s
         row.revision = self.revision
 
     def insert(self, identity_id: int, exemplar: Exemplar) -> int:
@@ -132,7 +129,6 @@ class Writing:
             num_silhouettes=exemplar.num_silhouettes,
             created_s=self._now_s,
             embedding=b"",  # sealed to its key, which the database gives
-            view=exemplar.view,
             revision=self.revision,
         )
         self.session.add(row)
@@ -166,7 +162,9 @@ class Writing:
 
     def remove_exemplars(self, keys: Sequence[int]) -> None:
         """Remove exemplars; those that are gone already are no mistake."""
-        self.session.execute(delete(ExemplarRow).where(ExemplarRow.id.in_(keys)))
+        if keys:  # one by one: a statement takes some ten thousand values only
+            gone = delete(ExemplarRow).where(ExemplarRow.id == bindparam("key"))
+            self.session.connection().execute(gone, [{"key": key} for key in keys])
         self.session.add_all(RemovalRow(revision=self.revision, exemplar_id=key) for key in keys)
         self._forget_old_removals()
 
@@ -178,7 +176,7 @@ class Writing:
         self._forget_old_removals()
 
     def trim(self, identity_id: int, budget: int) -> None:
-        """Keep an identity's `budget` most telling exemplars; see `least_telling`."""
+        """Keep an identity's `budget` most telling exemplars; see `within_budget`."""
         query = select(ExemplarRow.id, ExemplarRow.quality, ExemplarRow.embedding)
         query = query.where(ExemplarRow.identity_id == identity_id).order_by(ExemplarRow.id)
         rows = self.session.execute(query).all()
@@ -254,6 +252,25 @@ class Writing:
         self.session.execute(delete(RemovalRow).where(RemovalRow.revision < oldest))
 
 
+def checked_enrolment(enrolment: Enrolment, *, now_s: float) -> Enrolment:
+    """Return what is recorded of an enrolment that begins at a Unix time.
+
+    Raises:
+        GalleryError: There is no basis, a text is too long, or the person would be expired at once.
+    """
+    basis = checked_text(enrolment.basis, "basis")
+    if basis is None:
+        raise GalleryError(
+            "basis: expected what allows this enrolment, such as "
+            "'consent of 2026-03-01, folder 12', got nothing"
+        )
+    expires_s = enrolment.expires_s
+    if expires_s is not None and not now_s < expires_s < LAST_S:
+        raise GalleryError("expires: expected a moment in the future, before the year 10000")
+    purpose = checked_text(enrolment.purpose, "purpose")
+    return Enrolment(basis, purpose, checked_text(enrolment.by, "who", _MOST_NAME), expires_s)
+
+
 def checked_name(name: str) -> str:
     """Return a person's name.
 
@@ -261,7 +278,8 @@ def checked_name(name: str) -> str:
         GalleryError: It is empty, too long, holds what cannot be printed, or looks like a
             pseudonym.
     """
-    checked = checked_text(name, "name", _MOST_NAME)
+    # What looks the same is the same, however its accents are written.
+    checked = checked_text(unicodedata.normalize("NFC", name), "name", _MOST_NAME)
     if checked is None or re.match(r"person-", checked, re.IGNORECASE):
         raise GalleryError(
             f"name: expected a person's name that is no pseudonym ('person-...'), got {name!r}"
@@ -269,7 +287,7 @@ def checked_name(name: str) -> str:
     return checked
 
 
-def checked_text(text: str | None, what: str, most: int = _MOST_TEXT) -> str | None:
+def checked_text(text: str | None, what: str, most: int = MOST_TEXT) -> str | None:
     """Return a line of text without blanks around it; None if nothing is left.
 
     Raises:

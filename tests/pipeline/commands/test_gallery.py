@@ -118,13 +118,16 @@ def test_names_are_not_for_anonymous_galleries(run, tracklets, tmp_path):
         (NAMED, 2, "--basis: expected what allows this enrolment"),
         ((*BASIS, "--expires", "soon"), 2, "--expires: expected a day such as"),
         ((*BASIS, "--expires", "2001-01-01"), 1, "expires: expected a moment in the future"),
+        ((*BASIS, "--expires", "infd"), 1, "before the year 10000"),
+        ((*BASIS, "--purpose", "x" * 3000), 1, "purpose: expected one line of at most 2000"),
         ((*BASIS, "--track", "99"), 1, "--track 99: expected one of walkers-a/"),
         (
             (*BASIS, "--set", "assembler.min_length=25", "--set", "assembler.window=999"),
             2,
             "window",
         ),
-        ((*BASIS, "--add"), 1, "expected a gallery, there is nothing"),
+        ((*NAMED, "--add"), 1, "expected a gallery, there is nothing"),
+        ((*BASIS, "--add"), 2, "--basis: nothing is recorded of somebody who is enrolled already"),
     ],
 )
 def test_what_cannot_be_enrolled_is_said_and_leaves_nothing(
@@ -175,11 +178,11 @@ def test_people_are_renamed_merged_split_and_forgotten(run, anna, tracklets, tmp
     keys = [each["id"] for each in shown["exemplars"]]
     assert len(keys) == len(anna) + len(tracklets[1])
     code, printed = run("split", "Anna", keys[-1], "--name", "Carl", *BASIS)
-    assert (code, "Carl's now" in printed) == (0, True)
+    assert (code, printed) == (0, f"Of Anna, {keys[-1]} went to Carl.")
     assert run("split", "Anna", "999")[0] == 1
     code, printed = run("forget", "Anna")
     assert code == 0
-    assert "Anna is forgotten (1 enrolments" in printed
+    assert "Anna is forgotten (enrolments: 1" in printed
     assert [person["name"] for person in json.loads(run("list", "--json")[1])] == ["Carl"]
     assert run("forget", "Anna")[0] == 1
     actions = [entry[0] for entry in audit(tmp_path)]
@@ -196,8 +199,9 @@ def test_people_move_to_another_gallery(run, anna, tmp_path):
     out, other = tmp_path / "people.tgg", ("--gallery", tmp_path / "other.gallery")
     assert run("export", out, "Anna")[0] == 0
     assert run("import", out, *other)[0] == 1  # names are not switched on
+    assert not (tmp_path / "other.gallery").exists()
     code, printed = run("import", out, *other, *NAMED)
-    assert (code, printed) == (0, "1 people are new: Anna")
+    assert (code, printed) == (0, "1 person is new: Anna")
     code, printed = run("import", out, *other, *NAMED)
     assert (code, "Anna is enrolled already" in printed) == (1, True)
     out.write_bytes(b"nonsense")
@@ -232,12 +236,29 @@ def test_a_gallery_that_cannot_be_used_is_said(run, anna, tmp_path):
     assert run("list", "--gallery", tmp_path / "nowhere")[0] == 1
 
 
-def test_a_gallery_must_be_meant(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["trackletgait", "gallery", "list"])
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["list"], "--gallery: expected a gallery"),
+        (["-g", "x"], "expected a command before it: trackletgait gallery list -g x"),
+    ],
+)
+def test_a_command_and_a_gallery_must_be_meant(monkeypatch, capsys, args, said):
+    monkeypatch.setattr(sys, "argv", ["trackletgait", "gallery", *args])
     with pytest.raises(SystemExit) as exit_:
         cli.main()
     assert exit_.value.code == 2
-    assert "--gallery: expected a gallery" in capsys.readouterr().err
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_search_asks_as_a_run_would(run, anna, tracklets, tmp_path):
+    code, printed = run("search", *tracklets[0], "--set", "gallery.false_positive_rate=0.01")
+    assert (code, "(FPIR 1% of" in printed) == (0, True)
+    with sqlite3.connect(tmp_path / "people.gallery") as connection:
+        connection.execute("UPDATE identity SET expires_s = 1000.0, revision = 99")
+    connection.close()
+    code, printed = run("search", *tracklets[0], "--json")
+    assert (code, json.loads(printed)[0]["nearest"]) == (0, [])
 
 
 @pytest.mark.parametrize("command", ["enrol", "search", "forget", "merge"])

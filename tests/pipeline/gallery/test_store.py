@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +145,7 @@ def test_a_database_of_something_else_is_refused_and_left_alone(path: Path, tabl
         connection.execute(f"CREATE TABLE {table} (photo TEXT)")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(GalleryError, match="got an SQLite file of something else"):
+    with pytest.raises(GalleryError, match="got a database of something else"):
         open_store(path)
     assert path.read_bytes() == before
 
@@ -167,10 +168,10 @@ def test_a_damaged_gallery_is_refused(path: Path, exemplar: MakeExemplar, damage
 
 @pytest.mark.parametrize(
     "blob",
-    [b"", b"\0" * 100, np.full(4096, np.nan, "<f2").tobytes()],
-    ids=["empty", "short", "nan"],
+    [b"", b"\0" * 100, np.full(4096, np.nan, "<f2").tobytes(), 7, "text"],
+    ids=["empty", "short", "nan", "number", "text"],
 )
-def test_a_damaged_embedding_is_named(path: Path, exemplar: MakeExemplar, blob: bytes) -> None:
+def test_a_damaged_embedding_is_named(path: Path, exemplar: MakeExemplar, blob: object) -> None:
     with open_store(path) as store:
         store.found(exemplar())
     with sqlite3.connect(path) as connection:
@@ -186,8 +187,42 @@ def test_a_missing_folder_is_said(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_gallery(tmp_path: Path) -> None:
-    with pytest.raises(GalleryError, match="cannot be opened"):
+    with pytest.raises(GalleryError, match=r"got a folder; name a file in it, such as .*\.gallery"):
         open_store(tmp_path)
+
+
+def test_a_table_whose_name_is_no_text_any_more_is_damage(
+    path: Path, exemplar: MakeExemplar
+) -> None:
+    with open_store(path) as store:
+        store.found(exemplar())
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"CREATE TABLE exemplar", b"CREATE TABLE \xf2xemplar"))
+    with pytest.raises(GalleryError, match="it is damaged: restore it from a backup"):
+        open_store(path)
+
+
+@pytest.mark.parametrize("wrong", [{"track_id": 2**70}, {"stream": "no \udcff text"}])
+def test_what_a_database_cannot_hold_is_refused_and_changes_nothing(
+    exemplar: MakeExemplar, wrong: dict[str, object]
+) -> None:
+    with open_store(None) as store:
+        with pytest.raises(GalleryError, match="cannot be used"):
+            store.found(replace(exemplar(), **wrong))
+        assert store.num_identities() == 0
+
+
+def test_silhouettes_that_were_cut_short_are_damage(path: Path, exemplar: MakeExemplar) -> None:
+    with GalleryStore(path, model_hash="a" * 64, keep_silhouettes=True) as store:
+        store.found(exemplar())
+        [kept] = store.kept(whole=True)
+        assert kept.silhouettes is not None
+    with sqlite3.connect(path) as connection:
+        cut = "UPDATE exemplar SET silhouettes = substr(silhouettes, 1, length(silhouettes) - 4)"
+        connection.execute(cut)
+    connection.close()
+    with open_store(path) as store, pytest.raises(GalleryError, match="packed silhouettes; the"):
+        list(store.kept(whole=True))
 
 
 _WITHOUT_RIGHTS = """

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from gait.encoder import Encoder
 from gait.tracklet import Tracklet
 from pipeline.errors import GalleryError
-from pipeline.gallery.exchange import export_people, import_people, model_of
+from pipeline.gallery.exchange import export_people, read_people
 from pipeline.gallery.exemplar import Enrolment, Exemplar
 from pipeline.gallery.reembed import re_embed
 from pipeline.gallery.store import GalleryStore
@@ -30,7 +30,7 @@ def open_store(path: Path | None, model_hash: str | None = "a" * 64, **more) -> 
 @pytest.fixture
 def store(exemplar: MakeExemplar):
     with open_store(None) as store:
-        store.found(replace(exemplar(1, at=0.1), view=90.0))
+        store.found(exemplar(1, at=0.1))
         walks = [exemplar(2, at=0.5), replace(exemplar(3, at=0.7), silhouettes=None)]
         store.enrol("Anna", walks, CONSENT)
         yield store
@@ -46,12 +46,15 @@ def test_people_arrive_in_another_gallery_with_all_that_is_kept(
     store: GalleryStore, path: Path
 ) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
-    assert model_of(path) == "a" * 64
+    assert read_people(path).model_hash == "a" * 64
     with open_store(None) as other:
-        assert [identity.label for identity in import_people(other, path)] == ["person-001", "Anna"]
+        assert [identity.label for identity in other.receive(read_people(path))] == [
+            "person-001",
+            "Anna",
+        ]
         assert other.people() == store.people()
         for mine, theirs in zip(store.kept(whole=True), other.kept(whole=True), strict=True):
-            for name in ("tracklet_uid", "stream", "times_s", "quality", "view", "num_silhouettes"):
+            for name in ("tracklet_uid", "stream", "times_s", "quality", "num_silhouettes"):
                 assert getattr(mine, name) == getattr(theirs, name)
             np.testing.assert_array_equal(mine.embedding, theirs.embedding)
             assert mine.has_silhouettes == theirs.has_silhouettes
@@ -62,20 +65,35 @@ def test_people_arrive_in_another_gallery_with_all_that_is_kept(
 def test_only_those_who_are_meant_are_exported(store: GalleryStore, tmp_path: Path) -> None:
     assert export_people(store, tmp_path / "anna.tgg", [store.find("Anna")]) == 1
     with open_store(None) as other:
-        assert [each.label for each in import_people(other, tmp_path / "anna.tgg")] == ["Anna"]
+        assert [each.label for each in other.receive(read_people(tmp_path / "anna.tgg"))] == [
+            "Anna"
+        ]
+
+
+def test_what_may_be_recorded_of_somebody_may_be_exported(
+    tmp_path: Path, exemplar: MakeExemplar
+) -> None:
+    with open_store(None) as store, open_store(None) as other:
+        store.enrol("Anna", [exemplar(1)], replace(CONSENT, basis="x" * 2000))
+        export_people(store, tmp_path / "anna.tgg")
+        other.receive(read_people(tmp_path / "anna.tgg"))
+        assert other.people() == store.people()
+        store.found(replace(exemplar(2), stream="two\nlines"))
+        with pytest.raises(GalleryError, match=r"cannot be exported: stream: .*pattern"):
+            export_people(store, tmp_path / "anna.tgg")
 
 
 def test_an_import_that_cannot_be_whole_changes_nothing(path: Path, exemplar: MakeExemplar) -> None:
     with open_store(None) as other:
         other.enrol("anna", [exemplar(9)], CONSENT)
         with pytest.raises(GalleryError, match="anna is enrolled already"):
-            import_people(other, path)
+            other.receive(read_people(path))
         assert other.num_identities() == 1
     with open_store(None, clock=lambda: 10_000.0) as late:
         with pytest.raises(GalleryError, match="a moment in the future"):
-            import_people(late, path)
+            late.receive(read_people(path))
         with pytest.raises(GalleryError, match="names, which are not switched on"):
-            import_people(late, path, with_names=False)
+            read_people(path, with_names=False)
         assert late.num_identities() == 0
 
 
@@ -84,7 +102,7 @@ def test_people_of_another_model_are_refused_with_the_way_out(path: Path) -> Non
         open_store(None, "b" * 64) as other,
         pytest.raises(GalleryError, match=r"aaaaaaaaaaaa.*bbbbbbbbbbbb.*gallery re-embed"),
     ):
-        import_people(other, path)
+        other.receive(read_people(path))
 
 
 @pytest.mark.parametrize(
@@ -94,12 +112,12 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes) -> 
     path = tmp_path / "people.tgg"
     path.write_bytes(content)
     with open_store(None) as other, pytest.raises(GalleryError, match="none or damaged"):
-        import_people(other, path)
+        other.receive(read_people(path))
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with open_store(None) as other, pytest.raises(GalleryError, match=r"none\.tgg: .*No such file"):
-        import_people(other, tmp_path / "none.tgg")
+        other.receive(read_people(tmp_path / "none.tgg"))
 
 
 def test_a_file_cut_or_changed_anywhere_is_refused_or_harmless(path: Path) -> None:
@@ -108,7 +126,7 @@ def test_a_file_cut_or_changed_anywhere_is_refused_or_harmless(path: Path) -> No
     for cut in rng.integers(0, len(whole), 20):
         path.write_bytes(whole[: int(cut)])
         with open_store(None) as other, pytest.raises(GalleryError):
-            import_people(other, path)
+            other.receive(read_people(path))
     header = int.from_bytes(whole[:8], "little") + 8
     for place in rng.integers(0, header, 60):
         damaged = bytearray(whole)
@@ -116,9 +134,29 @@ def test_a_file_cut_or_changed_anywhere_is_refused_or_harmless(path: Path) -> No
         path.write_bytes(damaged)
         with open_store(None) as other:
             try:
-                import_people(other, path)
+                other.receive(read_people(path))
             except GalleryError:
                 assert other.num_identities() == 0
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        (b'"dtype":"F16"', b'"dtype":"BF16"', "none or damaged"),
+        (rb"\"expires_s\":9000.0", rb"\"expires_s\":1e300", "expires_s: .* less than"),
+        (rb"\"enrolled_s\":1000.0", rb"\"enrolled_s\":-1e99", "enrolled_s: .* greater than"),
+        (rb"\"quality\":1.0", rb"\"quality\":NaN", "none or damaged"),
+    ],
+)
+def test_a_header_that_cannot_be_is_refused(path: Path, was: bytes, now: bytes, said: str) -> None:
+    whole = path.read_bytes()
+    size = int.from_bytes(whole[:8], "little")
+    header = whole[8 : 8 + size]
+    assert was in header
+    changed = header.replace(was, now)
+    path.write_bytes(len(changed).to_bytes(8, "little") + changed + whole[8 + size :])
+    with pytest.raises(GalleryError, match=said):
+        read_people(path)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +177,7 @@ def test_embeddings_that_cannot_be_are_refused(path: Path, embeddings, said: str
     save_file({"embeddings": embeddings, "silhouettes": silhouettes}, path, metadata)
     with open_store(None) as other:
         with pytest.raises(GalleryError, match=said):
-            import_people(other, path)
+            other.receive(read_people(path))
         assert other.num_identities() == 0
 
 

@@ -45,7 +45,6 @@ def _new_columns() -> dict[str, list[sa.Column[Any]]]:
             _counter("revision"),
         ],
         "exemplar": [
-            sa.Column("view", sa.Double),
             sa.Column("silhouettes", sa.LargeBinary),
             _counter("revision"),
         ],

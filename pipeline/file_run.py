@@ -323,6 +323,7 @@ class FileRun:
             models=tuple(self._models()),
             encoder=encoder.description,
             encoder_is_trained=encoder.is_trained,
+            gallery=self.pipeline.identity.gallery.store.uid,
             stages=tuple(
                 StageSpeed(
                     name=name,

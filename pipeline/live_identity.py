@@ -84,6 +84,7 @@ class LiveIdentity:
             keeps the tracklets of the others and brings them again in the next run, so that what
             is left at the end stays as it is: embedding is not cut short, no track ends.
         told: What earlier runs have told of such tracks.
+        gallery: Uid of the gallery whose pseudonyms these are, which every event says.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class LiveIdentity:
         rest_s: Callable[[float], float] = lambda worked_s: 0.0,
         written: Callable[[Collection[Track]], None] | None = None,
         told: Mapping[Track, Told] | None = None,
+        gallery: str | None = None,
     ) -> None:
         self.num_sightings = 0
         self._identity = identity
@@ -106,6 +108,7 @@ class LiveIdentity:
         self._failures = failures
         self._rest_s = rest_s
         self._written = written
+        self._gallery = gallery
         self._is_ending = threading.Event()
         self._told = dict(told or {})
         self._over: dict[Track, Told] = {}  # the last that ended: they may be revised
@@ -247,6 +250,7 @@ class LiveIdentity:
             "event": what,
             "id": id_,
             "camera": sighting.stream,
+            "gallery": self._gallery,
             "start_unix_s": start_unix_s,
             "end_unix_s": round(told.origin_unix_s + sighting.end_s, 3),
         }

@@ -70,6 +70,7 @@ class LiveRecord:
             models=tuple(self._models()),
             encoder="another process's" if encoder is None else encoder.description,
             encoder_is_trained=encoder is None or encoder.is_trained,
+            gallery=None if self._identity is None else self._identity.gallery.store.uid,
             stages=tuple(_speed(name, spent) for name, spent in (stages or {}).items()),
         )
         write_run(self._folder, record)

@@ -274,6 +274,7 @@ class LiveRun(Closing):
             self._tell,
             observe=self.streams.identified,
             failures=self._failing("identity"),
+            gallery=identity.gallery.store.uid,
             **more,
         )
         return self.naming

@@ -78,9 +78,12 @@ def show(
     from collections import deque
 
     from pipeline.privacy.access import entries_about
+    from pipeline.privacy.labels import Labels
 
     log = _log(path)
-    chosen = log.entries() if about is None else entries_about(log, frozenset({about}))
+    chosen = (
+        log.entries() if about is None else entries_about(log, None, Labels(frozenset({about})))
+    )
     entries = deque(chosen, maxlen=last)
     if as_json:
         for entry in entries:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pipeline.gallery.store import GalleryStore
     from pipeline.privacy.access import Sources
     from pipeline.privacy.audit import AuditLog
+    from pipeline.privacy.labels import Labels
     from pipeline.privacy.places import Place
 
 app = typer.Typer(
@@ -42,6 +43,21 @@ _Where = Annotated[
     list[str],
     typer.Argument(
         help="Galleries, folders of results or clips, files of sinks.", show_default=False
+    ),
+]
+
+
+AlsoOption = Annotated[
+    list[str] | None,
+    typer.Option("--also", help="Another name that they had, which no audit log tells."),
+]
+
+OfOption = Annotated[
+    str | None,
+    typer.Option(
+        "--of",
+        metavar="UID",
+        help="The gallery that gave the pseudonym, as sightings say; for one that is no more.",
     ),
 ]
 
@@ -109,6 +125,8 @@ def export(
     clips: Annotated[
         bool, typer.Option("--clips", help="Also copy clips; others may be seen on them.")
     ] = False,
+    also: AlsoOption = None,
+    of: OfOption = None,
     key: KeyOption = None,
     audit: AuditOption = None,
 ) -> None:
@@ -119,10 +137,10 @@ def export(
 
     log = log_beside(where, audit)
     with ExitStack() as stack:
-        places = [place(name, stack, key_if_any(key)) for name in where]
-        labels, subject = _labels(who, places, log)
+        places = {name: place(name, stack, key_if_any(key)) for name in where}
+        labels, subject = _labels(who, also or [], of, places, log)
         log.record("export", who=current_user(), subject=subject)
-        sources = _sources(who, places, log, where)
+        sources = _sources(who, places, log)
         collect = gather_zip if out.suffix.lower() == ".zip" else gather
         found = collect(labels, sources, out, with_clips=clips)
     counts = f"{found.num_sightings} sightings, {len(found.files)} files"
@@ -147,6 +165,8 @@ def forget(
             help="Also remove annotated videos, outlines and tracks, which show others, too.",
         ),
     ] = False,
+    also: AlsoOption = None,
+    of: OfOption = None,
     dry_run: DryRunOption = False,
     receipt: ReceiptOption = None,
     key: KeyOption = None,
@@ -160,8 +180,9 @@ def forget(
     log = log_beside(where, audit)
     refuse_without_key(receipt, key)
     with ExitStack() as stack:
-        places = [place(name, stack) for name in where]
-        labels, subject = _labels(who, places, log)
+        found = {name: place(name, stack) for name in where}
+        labels, subject = _labels(who, also or [], of, found, log)
+        places = list(found.values())
         shown = list(_showing_others(places, labels))
         remover = Remover(places, log, current_user(), is_dry_run=dry_run)
         removal = carry_out(
@@ -177,7 +198,7 @@ def forget(
         say("\n".join(f"  {path}" for path in shown))
 
 
-def _showing_others(places: Sequence[Place], labels: frozenset[str]) -> Iterator[Path]:
+def _showing_others(places: Sequence[Place], labels: Labels) -> Iterator[Path]:
     from pipeline.privacy.folders import DataFolder
 
     for each in places:
@@ -186,71 +207,102 @@ def _showing_others(places: Sequence[Place], labels: frozenset[str]) -> Iterator
                 yield from each.showing_everybody(labels)
 
 
-def _labels(who: str, places: Sequence[Place], log: AuditLog) -> tuple[frozenset[str], str]:
-    """Return all that somebody is called, and what stands for them in the audit log."""
-    from pipeline.privacy.access import also_called
-
-    found = [identity for _, identity in _known(who, places)]
-    named = {each.name for each in found if each.name}
-    labels = frozenset({each.pseudonym for each in found} | named)
-    if found:
-        labels = also_called(labels, log)
-        _refuse_others(places, labels)
-        return labels, found[0].pseudonym
-    # A name would stay in the log for good.
-    is_name = not who.startswith("person-")
-    digest = hashlib.sha256(who.encode("utf-8", "replace")).hexdigest()[:8]
-    return also_called(frozenset({who}), log), f"somebody {digest}" if is_name else who
-
-
-def _refuse_others(places: Sequence[Place], labels: frozenset[str]) -> None:
-    """Miss folders whose pseudonyms another gallery gave, before anything is touched.
+def _labels(
+    who: str, also: Sequence[str], of: str | None, places: Mapping[str, Place], log: AuditLog
+) -> tuple[Labels, str]:
+    """Return all that somebody is called, and what stands for them in the audit log.
 
     Raises:
-        ConfigError: Somebody else is called so there.
+        ConfigError: A pseudonym that is somebody else's in each of several galleries.
+    """
+    from pipeline.privacy.access import also_called
+    from pipeline.privacy.galleries import GalleryPlace
+    from pipeline.privacy.labels import Labels
+
+    galleries = {name: each for name, each in places.items() if isinstance(each, GalleryPlace)}
+    given = frozenset(filter(_is_pseudonym, (who, *also)))
+    if given and len(galleries) > 1:
+        raise _several(given, "give one, with what its runs wrote, at a time")
+    names = {who, *also} - given
+    subject = who if who in given else None
+    pseudonyms: dict[str, frozenset[str]] = {}
+    for name, gallery in galleries.items():
+        known = {each.identity.pseudonym for each in gallery.store.people()}
+        found = [identity for _, identity in _known(who, {name: gallery})]
+        names |= {each.name for each in found if each.name}
+        theirs = given.union(each.pseudonym for each in found)
+        if theirs:
+            beside = _log_beside(name, log, is_only=len(galleries) == 1)
+            pseudonyms[gallery.store.uid] = also_called(theirs, beside, known)
+            subject = subject or min(theirs)
+    if given and not galleries:
+        uid = of or _named_by(given, places)
+        pseudonyms = {uid: also_called(given, log)} if uid else {}
+        names |= also_called(given, log) if not uid else frozenset()
+    # A name would stay in the log for good.
+    digest = hashlib.sha256(who.encode("utf-8", "replace")).hexdigest()[:8]
+    return Labels(frozenset(names), pseudonyms), subject or f"somebody {digest}"
+
+
+def _is_pseudonym(label: str) -> bool:
+    return label.startswith("person-")
+
+
+def _log_beside(name: str, log: AuditLog, *, is_only: bool) -> AuditLog:
+    """Return the log that tells who was merged in a gallery."""
+    from pipeline.privacy.audit import AuditLog, audit_path
+
+    own = AuditLog(audit_path(Path(name)))
+    return log if is_only and not own.path.is_file() else own
+
+
+def _named_by(pseudonyms: Collection[str], places: Mapping[str, Place]) -> str | None:
+    """Return the uid of the gallery whose pseudonyms data hold; None where none says.
+
+    Raises:
+        ConfigError: There are several, in each of which somebody else is called so.
     """
     from pipeline.privacy.folders import DataFolder
-    from pipeline.privacy.galleries import GalleryPlace
+    from pipeline.privacy.labels import Labels
+    from pipeline.privacy.places import LinesPlace, RowsPlace
 
-    pseudonyms = frozenset(label for label in labels if label.startswith("person-"))
-    galleries = [each.name for each in places if isinstance(each, GalleryPlace)]
-    for each in places:
-        if not isinstance(each, DataFolder) or not each.is_of_another(galleries):
-            continue
-        if any(each.sightings_of(pseudonyms)):
-            raise ConfigError(
-                f"{each.name}: its run used another gallery, where {', '.join(sorted(pseudonyms))} "
-                "is somebody else: leave it out, or give it alone, with the pseudonym that the "
-                "person has there"
-            )
+    uids: set[str] = set()
+    for each in places.values():
+        if isinstance(each, DataFolder | LinesPlace | RowsPlace):
+            with suppress(PipelineError):  # the removal says what cannot be read
+                for _, content in each.sightings_of(Labels(frozenset(pseudonyms))):
+                    uids.update(filter(None, [content.get("gallery", each.gallery)]))
+    if len(uids) > 1:
+        raise _several(pseudonyms, f"say which with --of: {', '.join(sorted(uids))}")
+    return next(iter(uids), None)
 
 
-def _known(who: str, places: Sequence[Place]) -> Iterator[tuple[GalleryStore, Identity]]:
+def _several(pseudonyms: Collection[str], advice: str) -> ConfigError:
+    who = ", ".join(sorted(pseudonyms))
+    return ConfigError(f"{who} is somebody else in each of several galleries: {advice}")
+
+
+def _known(who: str, places: Mapping[str, Place]) -> Iterator[tuple[GalleryStore, Identity]]:
     """Yield the galleries that know somebody, and as whom."""
     from pipeline.gallery.records import UnknownPerson
     from pipeline.privacy.galleries import GalleryPlace
 
-    for each in places:
+    for each in places.values():
         if isinstance(each, GalleryPlace):
-            try:
+            with suppress(UnknownPerson):
                 yield each.store, each.store.find(who)
-            except UnknownPerson:
-                continue
 
 
-def _sources(who: str, places: Sequence[Place], log: AuditLog, where: Sequence[str]) -> Sources:
+def _sources(who: str, places: Mapping[str, Place], log: AuditLog) -> Sources:
     from pipeline.privacy.access import Sources
     from pipeline.privacy.audit import AuditLog, audit_path
-    from pipeline.privacy.folders import ClipsFolder, DataFolder
     from pipeline.privacy.galleries import write_person
-    from pipeline.privacy.places import LinesPlace, RowsPlace
 
-    beside = {audit_path(Path(name)) for name in where if "://" not in name} - {log.path}
+    logs = {audit_path(Path(name)): each.gallery for name, each in places.items()}
+    if log.path not in logs:  # elsewhere: it tells of all of them
+        logs[log.path] = None
     return Sources(
-        folders=[each for each in places if isinstance(each, DataFolder)],
-        clips=[each for each in places if isinstance(each, ClipsFolder)],
-        lines=[each.path for each in places if isinstance(each, LinesPlace)],
-        databases=[each.path for each in places if isinstance(each, RowsPlace)],
-        logs=[log, *(AuditLog(path) for path in sorted(beside) if path.is_file())],
+        places=list(places.values()),
+        logs=[(AuditLog(path), gallery) for path, gallery in logs.items()],
         galleries=[partial(write_person, *known) for known in _known(who, places)],
     )

@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,8 +24,8 @@ from pipeline.errors import PrivacyError
 from pipeline.privacy.audit import AuditLog
 from pipeline.privacy.audit_entry import AuditEntry
 from pipeline.privacy.folders import ClipsFolder, DataFolder
-from pipeline.privacy.lines import read_lines, rotated
-from pipeline.privacy.rows import rows_of
+from pipeline.privacy.labels import Labels, UnclearGallery
+from pipeline.privacy.places import LinesPlace, Place, RowsPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +33,13 @@ class Sources:
     """Where to look for a person's data.
 
     Attributes:
-        folders: Results of runs.
-        clips: Clips elsewhere.
-        lines: Files of events elsewhere.
-        databases: Databases of events.
-        logs: Audit logs.
+        places: Folders of results and clips, sinks' files; galleries are left out.
+        logs: Audit logs, each with the uid of the gallery it is beside, where it is.
         galleries: Each writes what a gallery holds of them into a folder.
     """
 
-    folders: Sequence[DataFolder] = ()
-    clips: Sequence[ClipsFolder] = ()
-    lines: Sequence[Path] = ()
-    databases: Sequence[Path] = ()
-    logs: Sequence[AuditLog] = ()
+    places: Sequence[Place] = ()
+    logs: Sequence[tuple[AuditLog, str | None]] = ()
     galleries: Sequence[Callable[[Path], None]] = ()
 
 
@@ -67,13 +62,11 @@ class Gathered:
     num_galleries: int = 0
 
 
-def gather(
-    labels: frozenset[str], sources: Sources, out: Path, *, with_clips: bool = False
-) -> Gathered:
+def gather(labels: Labels, sources: Sources, out: Path, *, with_clips: bool = False) -> Gathered:
     """Write everything about one person into a new folder and return what there was.
 
     Args:
-        labels: The name and the pseudonyms of the person.
+        labels: What the person is called.
         sources: Where to look.
         out: The folder, which must not be there yet; only its owner may read it.
         with_clips: Also copy clips, on which others may be seen, too.
@@ -101,7 +94,7 @@ def gather(
 
 
 def gather_zip(
-    labels: frozenset[str], sources: Sources, out: Path, *, with_clips: bool = False
+    labels: Labels, sources: Sources, out: Path, *, with_clips: bool = False
 ) -> Gathered:
     """Do as `gather` does, into one new .zip that only its owner may read.
 
@@ -123,20 +116,19 @@ def gather_zip(
         raise PrivacyError(f"{out}: cannot be written: {error.strerror}") from error
 
 
-def _gather(
-    labels: frozenset[str], sources: Sources, out: Path, with_clips: bool, found: Gathered
-) -> None:
+def _gather(labels: Labels, sources: Sources, out: Path, with_clips: bool, found: Gathered) -> None:
     for number, write in enumerate(sources.galleries, start=1):
         write(out / "gallery" / str(number))
         found.num_galleries = number
     found.num_sightings = _write(out / "sightings.jsonl", _sightings(labels, sources))
-    entries = (entry for log in sources.logs for entry in entries_about(log, labels))
+    entries = (entry for log in sources.logs for entry in entries_about(*log, labels))
     found.num_entries = _write(out / "audit.jsonl", (json.loads(e.as_bytes()) for e in entries))
-    for number, folder in enumerate(sources.folders, start=1):
+    folders = [each for each in sources.places if isinstance(each, DataFolder)]
+    for number, folder in enumerate(folders, start=1):
         found.files += _copied(folder.tracklets_of(labels), folder.path, out, number)
         found.left_out += folder.showing_everybody(labels)
-    clips = [*(folder.clips for folder in sources.folders), *sources.clips]
-    for number, each in enumerate(clips, start=1):
+    clips = [each for each in sources.places if isinstance(each, ClipsFolder)]
+    for number, each in enumerate([*(folder.clips for folder in folders), *clips], start=1):
         paths = list(each.clips_of(labels))
         if with_clips:
             found.files += _copied(paths, each.path.parent, out, number)
@@ -154,48 +146,68 @@ def _copied(paths: Iterable[Path], folder: Path, out: Path, number: int) -> Iter
         yield str(name)
 
 
-def entries_about(log: AuditLog, labels: frozenset[str]) -> Iterator[AuditEntry]:
+def entries_about(log: AuditLog, gallery: str | None, labels: Labels) -> Iterator[AuditEntry]:
     """Yield the entries of a log that are about somebody, or name them.
+
+    Args:
+        log: The log.
+        gallery: Uid of the gallery that its pseudonyms are of; None where nobody knows.
+        labels: What they are called.
 
     Raises:
         PrivacyError: The log cannot be read.
     """
     for entry in log.entries() if log.path.exists() else ():
-        texts = [entry.subject]
+        texts: list[object] = [entry.subject]
         for value in entry.details.values():
-            texts += [value] if isinstance(value, str) else value if isinstance(value, list) else []
-        if labels.intersection(texts):
+            texts += value if isinstance(value, list) else [value]
+        if labels.are_among(texts, gallery):
             yield entry
 
 
-def also_called(labels: frozenset[str], log: AuditLog) -> frozenset[str]:
-    """Return the names of somebody, with those of whom were merged into them.
+def also_called(
+    pseudonyms: Collection[str], log: AuditLog, known: Collection[str] = ()
+) -> frozenset[str]:
+    """Return the pseudonyms of somebody, with those of whom were merged into them.
 
-    Sightings from before a merger name who was there then.
+    Sightings from before a merger name who was there then. One that began and was never said to
+    have ended has happened, if whom it was to remove is not there any more.
+
+    Args:
+        pseudonyms: Those that are known to be theirs.
+        log: That of their gallery.
+        known: Everybody's in the gallery.
 
     Raises:
         PrivacyError: The log cannot be read.
     """
     entries = list(log.entries()) if log.path.exists() else []
-    found = set(labels)
+    failed = Counter(_merger(entry) for entry in entries if entry.action == "merge-failed")
+    found = set(pseudonyms)
     for entry in reversed(entries):
-        other = entry.details.get("other")
-        if entry.action == "merge" and entry.subject in found and isinstance(other, str):
+        into, other = _merger(entry)
+        if into not in found or not other:
+            continue
+        if entry.action == "merge-begun" and failed[into, other]:
+            failed[into, other] -= 1
+        elif entry.action == "merge" or (entry.action == "merge-begun" and other not in known):
             found.add(other)
     return frozenset(found)
 
 
-def _sightings(labels: frozenset[str], sources: Sources) -> Iterator[Mapping[str, Any]]:
-    files = [each for folder in sources.folders for each in rotated(folder.sightings)]
-    files += [each for path in sources.lines for each in rotated(path)]
-    for path in files:
-        for line in read_lines(path):
-            if line.is_of(labels):
-                content = line.content or {"damaged": line.raw.decode("utf-8", "replace")}
-                yield {**content, "found_in": str(path)}
-    for path in sources.databases:
-        for content in rows_of(path, labels):
-            yield {**content, "found_in": str(path)}
+def _merger(entry: AuditEntry) -> tuple[str, str]:
+    other = entry.details.get("other")
+    return entry.subject, other if isinstance(other, str) else ""
+
+
+def _sightings(labels: Labels, sources: Sources) -> Iterator[Mapping[str, Any]]:
+    for place in sources.places:
+        if isinstance(place, DataFolder | LinesPlace | RowsPlace):
+            try:
+                for path, content in place.sightings_of(labels):
+                    yield {**content, "found_in": str(path)}
+            except UnclearGallery as error:
+                raise PrivacyError(f"{place.name}: {error}") from None
 
 
 def _write(path: Path, lines: Iterator[Mapping[str, Any]]) -> int:
@@ -207,9 +219,9 @@ def _write(path: Path, lines: Iterator[Mapping[str, Any]]) -> int:
     return count
 
 
-def _index(labels: frozenset[str], found: Gathered) -> str:
+def _index(labels: Labels, found: Gathered) -> str:
     lines = [
-        f"What is stored about {' alias '.join(sorted(labels))}",
+        f"What is stored about {' alias '.join(sorted(labels.all))}",
         f"Gathered {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by trackletgait.",
         "",
         f"sightings.jsonl  {found.num_sightings} sightings, a line each: which camera, from when "

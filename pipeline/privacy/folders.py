@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import PrivacyError
+from pipeline.privacy.labels import Labels
 from pipeline.privacy.limits import Limits
-from pipeline.privacy.lines import Line, read_lines, rotated
 from pipeline.privacy.places import LinesPlace, is_old
 from pipeline.privacy.receipt import DataKind, Removed, Tally
 from pipeline.recording.clip import ClipRecord
@@ -27,6 +29,7 @@ _FILES: dict[str, tuple[DataKind, ...]] = {
     "checked.json": ("sightings",),
     "report.html": ("silhouettes", "sightings"),
 }
+_ROUNDED_S = 0.001  # by which sightings are
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,11 @@ class ClipsFolder:
 
     Attributes:
         path: The folder.
+        gallery: Uid of the gallery of records that do not say of which they are.
     """
 
     path: Path
+    gallery: str | None = None
 
     @property
     def name(self) -> str:
@@ -51,19 +56,23 @@ class ClipsFolder:
         yield from _remove_files("video", self.name, old, is_dry_run)
 
     def forget(
-        self, labels: frozenset[str], *, with_everybody: bool, is_dry_run: bool
+        self, labels: Labels, *, with_everybody: bool, is_dry_run: bool
     ) -> Iterator[Removed]:
         """Remove the clips that show them."""
         yield from _remove_files("video", self.name, self.clips_of(labels), is_dry_run)
 
-    def clips_of(self, labels: frozenset[str]) -> Iterator[Path]:
-        """Yield the clips, and their records, that show one of `labels`."""
+    def clips_of(self, labels: Labels) -> Iterator[Path]:
+        """Yield the clips, and their records, that show somebody.
+
+        Raises:
+            PrivacyError: One may as well show somebody of another gallery.
+        """
         for path in sorted(self.path.glob("*/*.json")):
             try:
                 tracks = ClipRecord.model_validate_json(path.read_bytes()).tracks
             except (OSError, ValueError):  # removed meanwhile, or not a clip's
                 continue
-            if any(labels.intersection(track.identities) for track in tracks):
+            if any(labels.are_among(t.identities, t.gallery or self.gallery) for t in tracks):
                 yield from (each for each in (path.with_suffix(".mp4"), path) if each.is_file())
 
 
@@ -97,55 +106,76 @@ class DataFolder:
         return str(self.path)
 
     @property
-    def sightings(self) -> Path:
-        """The file of sightings; full ones are beside it."""
-        return ResultsFolder(self.path).sightings
-
-    def is_of_another(self, galleries: Collection[str]) -> bool:
-        """Return whether its run surely used none of these galleries: pseudonyms are theirs alone.
-
-        A file that was moved to another folder is taken for the same.
-        """
+    def gallery(self) -> str | None:
+        """Uid of the gallery that its newest run used; None when nobody knows."""
         try:
-            config = json.loads(ResultsFolder(self.path).run.read_bytes())["config"]
-            used = config.get("pipeline", config)["gallery"]["path"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return False  # nobody knows
-        return used is None or Path(str(used)).name not in {Path(each).name for each in galleries}
+            used = json.loads(ResultsFolder(self.path).run.read_bytes())["gallery"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return used if isinstance(used, str) else None
 
-    def sightings_of(self, labels: frozenset[str]) -> Iterator[Line]:
-        """Yield the lines that name one of `labels`.
+    @property
+    def sightings(self) -> LinesPlace:
+        """The file of sightings; full ones are beside it."""
+        return LinesPlace(ResultsFolder(self.path).sightings, self.gallery)
+
+    def sightings_of(self, labels: Labels) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Yield the sightings that name somebody, each with the file it is in.
 
         Raises:
             PrivacyError: A file cannot be read.
         """
-        for path in rotated(self.sightings):
-            yield from (line for line in read_lines(path) if line.is_of(labels))
+        return self.sightings.sightings_of(labels)
 
-    def tracklets_of(self, labels: frozenset[str]) -> Iterator[Path]:
-        """Yield the tracklets, and their contact sheets, that belong to one of `labels`.
+    def tracklets_of(self, labels: Labels) -> Iterator[Path]:
+        """Yield the tracklets, and their contact sheets, that belong to somebody.
+
+        A tracklet names who its track was taken for when it was written; who it turned out to be
+        later, the sightings tell.
 
         Raises:
             PipelineError: A tracklet is damaged, so that nobody can tell whose it is.
         """
+        gallery, spans = self.gallery, self._spans_of(labels)
         for path in sorted(self.path.glob("streams/*/tracklets/track-*.npz")):
-            if not path.is_symlink() and read_tracklet(path).identity in labels:
+            if path.is_symlink():
+                continue
+            stored = read_tracklet(path)
+            first_s, last_s = stored.tracklet.times_s[[0, -1]]
+            theirs = spans.get(stored.tracklet.track, ())
+            is_theirs = any(start <= last_s and first_s <= end for start, end in theirs)
+            if is_theirs or labels.are_among([stored.identity], gallery):
                 yield from (each for each in (path.with_suffix(".png"), path) if each.is_file())
+
+    def _spans_of(self, labels: Labels) -> dict[tuple[str, int], list[tuple[float, float]]]:
+        """Return from when to when each track was theirs, as far as is known by now."""
+        newest: dict[tuple[str, int, float], dict[str, Any]] = {}
+        spans: dict[tuple[str, int], list[tuple[float, float]]] = {}
+        for _, content in self.sightings_of(labels):
+            with suppress(KeyError, TypeError):  # it is damaged
+                newest[content["stream"], content["track_id"], content["start_s"]] = content
+        for (stream, track_id, start_s), content in newest.items():
+            end_s, who = content.get("end_s"), [content.get("identity")]
+            is_theirs = labels.are_among(who, content.get("gallery", self.gallery))
+            if is_theirs and isinstance(start_s, int | float) and isinstance(end_s, int | float):
+                span = start_s - _ROUNDED_S, end_s + _ROUNDED_S
+                spans.setdefault((stream, track_id), []).append(span)
+        return spans
 
     @property
     def clips(self) -> ClipsFolder:
         """Where clips are, unless `recording.folder` says otherwise."""
-        return ClipsFolder(self.path / "clips")
+        return ClipsFolder(self.path / "clips", self.gallery)
 
-    def streams_of(self, labels: frozenset[str]) -> Iterator[StreamFolder]:
+    def streams_of(self, labels: Labels) -> Iterator[StreamFolder]:
         """Yield the folders of the recordings in which one of `labels` was seen."""
-        names = {(line.content or {}).get("stream") for line in self.sightings_of(labels)}
+        names = {content.get("stream") for _, content in self.sightings_of(labels)}
         for name in sorted(name for name in names if isinstance(name, str)):
             stream = ResultsFolder(self.path).stream(name)
             if stream.path.is_dir():
                 yield stream
 
-    def showing_everybody(self, labels: frozenset[str]) -> list[Path]:
+    def showing_everybody(self, labels: Labels) -> list[Path]:
         """Return the files in which one of `labels` is among others and cannot be taken out."""
         files = [
             path
@@ -168,15 +198,15 @@ class DataFolder:
                 going[old[0]].append(path)
         yield from self._remove(going, is_dry_run)
         yield from self.clips.purge(limits, is_dry_run=is_dry_run)
-        yield from LinesPlace(self.sightings).purge(limits, is_dry_run=is_dry_run)
+        yield from self.sightings.purge(limits, is_dry_run=is_dry_run)
 
     def forget(
-        self, labels: frozenset[str], *, with_everybody: bool = False, is_dry_run: bool = False
+        self, labels: Labels, *, with_everybody: bool = False, is_dry_run: bool = False
     ) -> Iterator[Removed]:
         """Remove what is about somebody; yield each as it goes.
 
         Args:
-            labels: The name and the pseudonyms of the person.
+            labels: What the person is called.
             with_everybody: Also remove annotated videos, outlines and tracks of the recordings in
                 which the person was seen, which show everybody else, too.
             is_dry_run: Only say what would go.
@@ -194,8 +224,9 @@ class DataFolder:
         yield from self.clips.forget(labels, with_everybody=with_everybody, is_dry_run=is_dry_run)
         yield from self._remove(groups, is_dry_run)
         # At last: they tell where else to look, should this be killed half way.
-        lines = LinesPlace(self.sightings)
-        yield from lines.forget(labels, with_everybody=with_everybody, is_dry_run=is_dry_run)
+        yield from self.sightings.forget(
+            labels, with_everybody=with_everybody, is_dry_run=is_dry_run
+        )
 
     def _files(self) -> Iterator[tuple[Path, tuple[DataKind, ...]]]:
         """Yield each file about people that is kept or removed as a whole, and what it holds."""

@@ -15,6 +15,7 @@ from pipeline.errors import GalleryError
 from pipeline.gallery.exemplar import Identity
 from pipeline.gallery.records import Kept, Person, UnknownPerson
 from pipeline.gallery.store import GalleryStore
+from pipeline.privacy.labels import Labels
 from pipeline.privacy.limits import Limits
 from pipeline.privacy.receipt import DataKind, Removed, Tally
 
@@ -42,6 +43,11 @@ class GalleryPlace:
         """The gallery."""
         return self.store.name
 
+    @property
+    def gallery(self) -> str:
+        """Its uid."""
+        return self.store.uid
+
     def purge(self, limits: Limits, *, is_dry_run: bool) -> Iterator[Removed]:
         """Remove who is too old, each in one transaction, then old exemplars and silhouettes."""
         exemplars: dict[int, list[Kept]] = {}
@@ -68,11 +74,12 @@ class GalleryPlace:
         yield from self._purge_silhouettes(staying, limits.silhouettes_s, is_dry_run)
 
     def forget(
-        self, labels: frozenset[str], *, with_everybody: bool, is_dry_run: bool
+        self, labels: Labels, *, with_everybody: bool, is_dry_run: bool
     ) -> Iterator[Removed]:
         """Remove them, and their bytes from the file."""
         for person in self.store.people():
-            if not labels & {person.identity.name, person.identity.pseudonym}:
+            called = (person.identity.name, person.identity.pseudonym)
+            if not labels.are_among(called, self.store.uid):
                 continue
             exemplars = list(self.store.kept(person.identity))
             problem = None if is_dry_run else self.store.forget(person.identity).problem

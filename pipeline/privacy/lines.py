@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipeline.errors import PrivacyError
+from pipeline.privacy.labels import Labels
 from pipeline.privacy.receipt import Removed, Tally
 
 _GONE = b"{}"
@@ -42,12 +43,20 @@ class Line:
     at_unix_s: float | None
     content: dict[str, Any] | None
 
-    def is_of(self, labels: frozenset[str]) -> bool:
-        """Return whether it names one of `labels`, whatever the field; also where it is damaged."""
-        if self.content is None:
-            spelt = (json.dumps(label, ensure_ascii=False).encode() for label in labels)
-            return any(each in self.raw for each in spelt)
-        return any(isinstance(value, str) and value in labels for value in self.content.values())
+    def is_of(self, labels: Labels, gallery: str | None = None) -> bool:
+        """Return whether it names somebody, whatever the field; also where it is damaged.
+
+        Args:
+            labels: What they are called.
+            gallery: Uid of the gallery of a line that does not say.
+
+        Raises:
+            PrivacyError: It may as well name somebody of another gallery.
+        """
+        if self.content is not None:
+            return labels.are_among(self.content.values(), self.content.get("gallery", gallery))
+        spelt = {each: json.dumps(each, ensure_ascii=False).encode() for each in labels.all}
+        return labels.are_among([each for each in spelt if spelt[each] in self.raw], gallery)
 
 
 def read_lines(path: Path) -> Iterator[Line]:

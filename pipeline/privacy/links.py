@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.privacy.labels import Labels
 from pipeline.privacy.limits import Limits
 from pipeline.privacy.receipt import Removed, Tally
 
@@ -18,6 +19,7 @@ class LinkPlace:
     """One end of a link, a `Place`; the caller closes it."""
 
     link: SendingLink | ReceivingLink
+    gallery: str | None = None
 
     @property
     def name(self) -> str:
@@ -35,7 +37,7 @@ class LinkPlace:
             yield removed
 
     def forget(
-        self, labels: frozenset[str], *, with_everybody: bool, is_dry_run: bool
+        self, labels: Labels, *, with_everybody: bool, is_dry_run: bool
     ) -> Iterator[Removed]:
         """Remove nothing: nobody knows yet who they are."""
         return iter(())

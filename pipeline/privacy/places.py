@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from pipeline.privacy.labels import Labels
 from pipeline.privacy.limits import Limits
-from pipeline.privacy.lines import Line, remove_lines, rotated
+from pipeline.privacy.lines import Line, read_lines, remove_lines, rotated
 from pipeline.privacy.receipt import Removed
-from pipeline.privacy.rows import remove_rows
+from pipeline.privacy.rows import remove_rows, rows_of
 
 _SLACK_S = 86400.0
 """By how much lines of a file may be out of order: by a day, should a clock have been set."""
@@ -23,6 +24,10 @@ class Place(Protocol):
     def name(self) -> str:
         """What it is, for the log."""
 
+    @property
+    def gallery(self) -> str | None:
+        """Uid of the gallery whose pseudonyms stand there; None where nobody knows."""
+
     def purge(self, limits: Limits, *, is_dry_run: bool) -> Iterator[Removed]:
         """Remove what is older than the limits, or only say what would go; yield each as it goes.
 
@@ -31,12 +36,12 @@ class Place(Protocol):
         """
 
     def forget(
-        self, labels: frozenset[str], *, with_everybody: bool, is_dry_run: bool
+        self, labels: Labels, *, with_everybody: bool, is_dry_run: bool
     ) -> Iterator[Removed]:
         """Remove what is about somebody, or only say what would go; yield each as it goes.
 
         Args:
-            labels: The name and the pseudonyms of the person.
+            labels: What the person is called.
             with_everybody: Also what shows others, too, where nobody can be taken out alone.
             is_dry_run: Only say what would go.
 
@@ -47,9 +52,15 @@ class Place(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LinesPlace:
-    """A file of events, with the full ones beside it (the `jsonl` sink)."""
+    """A file of events, with the full ones beside it (the `jsonl` sink).
+
+    Attributes:
+        path: The file.
+        gallery: Uid of the gallery of lines that do not say of which they are.
+    """
 
     path: Path
+    gallery: str | None = None
 
     @property
     def name(self) -> str:
@@ -67,19 +78,34 @@ class LinesPlace:
                 yield removed
 
     def forget(
-        self, labels: frozenset[str], *, with_everybody: bool, is_dry_run: bool
+        self, labels: Labels, *, with_everybody: bool, is_dry_run: bool
     ) -> Iterator[Removed]:
         """Remove the lines that name them."""
         for path in rotated(self.path):
-            if lines := remove_lines(path, lambda line: line.is_of(labels), is_dry_run=is_dry_run):
+            lines = remove_lines(
+                path, lambda line: line.is_of(labels, self.gallery), is_dry_run=is_dry_run
+            )
+            if lines is not None:
                 yield lines
+
+    def sightings_of(self, labels: Labels) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Yield the sightings that name them, each with the file it is in.
+
+        Raises:
+            PrivacyError: A file cannot be read.
+        """
+        for path in rotated(self.path):
+            for line in read_lines(path):
+                if line.is_of(labels, self.gallery):
+                    yield path, line.content or {"damaged": line.raw.decode("utf-8", "replace")}
 
 
 @dataclass(frozen=True, slots=True)
 class RowsPlace:
-    """A database of events (the `sqlite` sink)."""
+    """A database of events (the `sqlite` sink), each of which says of which gallery it is."""
 
     path: Path
+    gallery: str | None = None
 
     @property
     def name(self) -> str:
@@ -95,11 +121,20 @@ class RowsPlace:
             yield removed
 
     def forget(
-        self, labels: frozenset[str], *, with_everybody: bool, is_dry_run: bool
+        self, labels: Labels, *, with_everybody: bool, is_dry_run: bool
     ) -> Iterator[Removed]:
         """Remove the sightings that name them."""
         if removed := remove_rows(self.path, labels=labels, is_dry_run=is_dry_run):
             yield removed
+
+    def sightings_of(self, labels: Labels) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Yield the sightings that name them, each with the file it is in.
+
+        Raises:
+            PrivacyError: It cannot be read, or is no database of the sink.
+        """
+        for content in rows_of(self.path, labels):
+            yield self.path, content
 
 
 def is_old(path: Path, since_s: float | None) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pipeline.errors import PipelineError, PrivacyError
 from pipeline.privacy.audit import AuditLog
 from pipeline.privacy.audit_entry import AuditEntry, Detail
+from pipeline.privacy.labels import Labels
 from pipeline.privacy.limits import RetentionConfig
 from pipeline.privacy.places import Place
 from pipeline.privacy.receipt import Removed, merged, removal_details
@@ -77,13 +78,11 @@ class Remover:
 
         return self._remove("purge", EXPIRED, old)
 
-    def forget(
-        self, labels: frozenset[str], *, subject: str, with_everybody: bool = False
-    ) -> Removal:
+    def forget(self, labels: Labels, *, subject: str, with_everybody: bool = False) -> Removal:
         """Remove what is about somebody.
 
         Args:
-            labels: The name and the pseudonyms of the person.
+            labels: What the person is called.
             subject: What stands for them in the log for good: a pseudonym.
             with_everybody: Also what shows others, too, where nobody can be taken out alone.
 

@@ -35,6 +35,7 @@ class TrackOnClip(StrictModel):
         identity: Who; None until somebody is recognised.
         formerly: Who else it was said to be: the clip may show them.
         sighting: Id of the sighting's events; None until there is one.
+        gallery: Uid of the gallery that calls them so.
     """
 
     track_id: int
@@ -43,6 +44,7 @@ class TrackOnClip(StrictModel):
     identity: str | None = None
     formerly: Annotated[tuple[str, ...], Field(strict=False)] = ()
     sighting: str | None = None
+    gallery: str | None = None
 
     @property
     def identities(self) -> tuple[str, ...]:
@@ -108,6 +110,7 @@ class ClipNote:
                 end_unix_s=end_s,
                 identity=told.identity if told else None,
                 sighting=told.sighting if told else None,
+                gallery=told.gallery if told else None,
             )
         for track in moment.tracks:
             self._change(track.track_id, {"end_unix_s": end_s})
@@ -122,7 +125,11 @@ class ClipNote:
         formerly = [
             each for each in self._tracks[told.track_id].identities if each != told.identity
         ]
-        update = {"identity": told.identity, "sighting": told.sighting}
+        update = {
+            "identity": told.identity,
+            "sighting": told.sighting,
+            "gallery": told.gallery,
+        }
         self._change(told.track_id, {**update, "formerly": tuple(formerly[-_MOST_NAMES:])})
         if self._clip.exists() or part_of(self._clip).exists():
             self.save()

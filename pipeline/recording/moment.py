@@ -124,6 +124,7 @@ class Told:
         identity: Who; None when nobody near enough is known.
         sighting: Id of the sighting's events.
         is_over: Whether this is final.
+        gallery: Uid of the gallery that calls them so.
     """
 
     camera: str
@@ -131,6 +132,7 @@ class Told:
     identity: str | None
     sighting: str
     is_over: bool
+    gallery: str | None = None
 
     @classmethod
     def by(cls, event: Event) -> Told | None:
@@ -139,6 +141,7 @@ class Told:
             return None
         content = event.content
         camera, track_id, identity = (content.get(k) for k in ("camera", "track_id", "identity"))
+        gallery = content.get("gallery")
         if not isinstance(camera, str) or not isinstance(track_id, int):
             return None
         return cls(
@@ -147,6 +150,7 @@ class Told:
             identity if isinstance(identity, str) else None,
             str(content.get("id", "")),
             content.get("event") == "ended",
+            gallery if isinstance(gallery, str) else None,
         )
 
 

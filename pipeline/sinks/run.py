@@ -106,6 +106,7 @@ class RunRecord(StrictModel):
         models: The networks that were used.
         encoder: What the encoder is, in words.
         encoder_is_trained: Whether its embeddings mean anything.
+        gallery: Uid of the gallery whose pseudonyms the sightings name; None where nobody does.
         stages: What each stage did and how long it took.
         streams: The recordings, in the order given.
     """
@@ -121,6 +122,7 @@ class RunRecord(StrictModel):
     models: tuple[ModelFile, ...] = ()
     encoder: Text
     encoder_is_trained: bool
+    gallery: str | None = None
     stages: tuple[StageSpeed, ...] = ()
     streams: tuple[StreamReport, ...] = ()
 

@@ -459,7 +459,7 @@ def test_the_same_is_obeyed_over_http_from_whoever_has_the_token(
     [
         ({"do": "dance"}, "expected one of status, add"),
         ({"do": "remove", "name": "nobody"}, "expected one of a"),
-        ({"do": "add", "name": "a", "camera": "x.mp4"}, "one of that name already"),
+        ({"do": "add", "name": "a", "camera": "rtsp://h/s"}, "one of that name already"),
         ({"do": "add", "name": "b", "camera": {"url": "x", "stal_s": 1}}, "did you mean stall_s"),
         ({"do": "add", "name": "../b", "camera": "x"}, "camera's name"),
         ({"do": "add", "name": "b", "camera": "rtsp://u:hunter22@"}, "expected a host"),

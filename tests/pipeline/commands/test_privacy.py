@@ -106,6 +106,57 @@ def test_a_name_no_gallery_knows_does_not_get_into_the_log(results: Path) -> Non
     assert "Anna" not in log.path.read_text()
 
 
+@pytest.fixture
+def other_gallery(tmp_path: Path) -> Path:
+    """Another site's, where Anna is person-002 and somebody else person-001."""
+    path = tmp_path / "other" / "people.gallery"
+    path.parent.mkdir()
+    with GalleryStore(path, model_hash="0" * 64, clock=lambda: 1.5e9) as store:
+        store.found(make_exemplar(1))
+        store.enrol("Anna", [make_exemplar(2)], Enrolment(basis="consent"))
+    return path
+
+
+def labels_in(gallery: Path) -> list[str]:
+    with GalleryStore(gallery, model_hash=None) as store:
+        return [person.identity.label for person in store.people()]
+
+
+def test_forgetting_over_two_galleries_does_not_take_one_sites_pseudonym_for_the_others(
+    gallery: Path, other_gallery: Path, tmp_path: Path
+) -> None:
+    with GalleryStore(other_gallery, model_hash=None) as store:
+        uid = store.uid
+    with JsonlSink(tmp_path / "door.jsonl") as sink:
+        sink.write([event(1, f"person-00{number}", gallery=uid) for number in (1, 2)])
+    run("privacy", "forget", "Anna", gallery, other_gallery, tmp_path / "door.jsonl")
+    assert labels_in(gallery) == ["person-002"]
+    assert labels_in(other_gallery) == ["person-001"]
+    left = [json.loads(line) for line in (tmp_path / "door.jsonl").read_text().splitlines()]
+    assert [line.get("content", {}).get("identity") for line in left] == ["person-001", None]
+    with pytest.raises(ConfigError, match="give one, with what its runs wrote"):
+        run("privacy", "forget", "person-001", gallery, other_gallery)
+
+
+def test_a_pseudonym_of_runs_that_each_had_a_gallery_in_memory_is_asked_which(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "door.jsonl"
+    with JsonlSink(path) as sink:
+        sink.write([event(1, gallery="a" * 16), event(2, gallery="b" * 16)])
+    with pytest.raises(ConfigError, match=f"say which with --of: {'a' * 16}, {'b' * 16}"):
+        run("privacy", "forget", "person-001", path)
+    run("privacy", "forget", "person-001", path, "--of", "b" * 16)
+    assert "b" * 16 not in path.read_text()
+    assert "a" * 16 in path.read_text()
+
+
+def test_a_former_name_is_followed_where_somebody_tells_it(gallery: Path, results: Path) -> None:
+    run("gallery", "rename", "Anna", "Berta", "--gallery", gallery, "--set", "gallery.mode=named")
+    run("privacy", "forget", "Berta", gallery, results, "--also", "Anna")
+    assert "Anna" not in (results / "sightings.jsonl").read_text()
+
+
 def test_everything_about_somebody_is_gathered_and_that_is_recorded(
     gallery: Path, results: Path, tmp_path: Path
 ) -> None:

@@ -16,10 +16,12 @@ from pipeline.privacy.access import Sources, also_called, gather, gather_zip
 from pipeline.privacy.audit import AuditLog
 from pipeline.privacy.folders import ClipsFolder, DataFolder
 from pipeline.privacy.galleries import write_person
+from pipeline.privacy.labels import Labels
+from pipeline.privacy.places import RowsPlace
 from pipeline.sinks.sqlite_sink import SqliteSink
 from tests.pipeline.privacy.conftest import event
 
-THEM = frozenset({"Anna", "person-001"})
+THEM = Labels(frozenset({"Anna", "person-001"}))
 
 
 @pytest.fixture
@@ -32,9 +34,8 @@ def sources(results: Path, live: Path, gallery: GalleryStore, tmp_path: Path) ->
     log.record("merge", who="bert", subject="person-009", details={"other": "person-001"})
     log.record("enrol", who="bert", subject="person-002")
     return Sources(
-        folders=[DataFolder.at(results), DataFolder.at(live)],
-        databases=[database],
-        logs=[log, AuditLog(tmp_path / "nothing.jsonl")],
+        places=[DataFolder.at(results), DataFolder.at(live), RowsPlace(database)],
+        logs=[(log, None), (AuditLog(tmp_path / "nothing.jsonl"), None)],
         galleries=[partial(write_person, gallery, gallery.find("Anna"))],
     )
 
@@ -48,7 +49,7 @@ def test_it_is_gathered_from_everywhere(sources: Sources, tmp_path: Path) -> Non
     found = gather(THEM, sources, out)
     assert out.stat().st_mode & 0o777 == 0o700
     assert (found.num_sightings, found.num_entries, found.num_galleries) == (1 + 5 + 1, 2, 1)
-    assert {str(each["identity"]) for each in lines(out / "sightings.jsonl")} == THEM
+    assert {str(each["identity"]) for each in lines(out / "sightings.jsonl")} == THEM.all
     assert [each["action"] for each in lines(out / "audit.jsonl")] == ["search", "merge"]
     (walk,) = json.loads((out / "gallery/1/person.json").read_text())["exemplars"]
     with np.load(out / "gallery/1" / walk["embedding"]) as arrays:
@@ -72,7 +73,7 @@ def test_what_shows_others_is_left_out_and_named(sources: Sources, tmp_path: Pat
 
 def test_clips_that_are_kept_elsewhere_are_gathered_too(live: Path, tmp_path: Path) -> None:
     elsewhere = (live / "clips").rename(tmp_path / "video")
-    sources = Sources(clips=[ClipsFolder(elsewhere)])
+    sources = Sources(places=[ClipsFolder(elsewhere)])
     assert len(gather(THEM, sources, tmp_path / "theirs").left_out) == 2
     found = gather(THEM, sources, tmp_path / "with clips", with_clips=True)
     assert found.files == [
@@ -97,13 +98,28 @@ def test_who_was_merged_into_somebody_is_found_under_their_former_names(tmp_path
     for subject, other in (("person-3", "person-4"), ("person-1", "person-3"), ("x", "y")):
         log.record("merge", who="bert", subject=subject, details={"other": other})
     log.record("split", who="bert", subject="person-1", details={"other": "person-9"})
-    assert also_called(frozenset({"Anna", "person-1"}), log) == {
-        *("Anna", "person-1", "person-3", "person-4")
-    }
+    assert also_called({"person-1"}, log) == {"person-1", "person-3", "person-4"}
+
+
+def test_a_merger_that_was_cut_short_has_happened_when_the_other_one_is_gone(
+    tmp_path: Path,
+) -> None:
+    log = AuditLog(tmp_path / "audit.jsonl")
+
+    def note(action: str, other: str) -> None:
+        log.record(action, who="bert", subject="person-1", details={"other": other})
+
+    for other in ("person-2", "person-3"):
+        note("merge-begun", other)  # and is killed
+    note("merge-begun", "person-4")
+    note("merge-failed", "person-4")
+    assert also_called({"person-1"}, log, {"person-1", "person-3"}) == {"person-1", "person-2"}
+    note("merge-begun", "person-4")
+    assert also_called({"person-1"}, log) == {f"person-{number}" for number in (1, 2, 3, 4)}
 
 
 def test_half_an_answer_does_not_stay(sources: Sources, tmp_path: Path) -> None:
-    sources.databases[0].write_bytes(b"dear diary" * 100)
+    (tmp_path / "events.sqlite").write_bytes(b"dear diary" * 100)
     out = tmp_path / "theirs"
     with pytest.raises(PrivacyError, match=r"events\.sqlite"):
         gather(THEM, sources, out)

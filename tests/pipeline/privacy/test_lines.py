@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import PrivacyError
+from pipeline.privacy.labels import Labels
 from pipeline.privacy.lines import Line, read_lines, remove_lines, rotated
 from pipeline.sinks.jsonl import JsonlSink
 from tests.pipeline.privacy.conftest import DAY_S, NOW_S, event, kill_while
@@ -49,7 +50,7 @@ def test_old_lines_go_and_are_counted_and_newer_ones_stay_as_they_are(path: Path
 
 
 def test_nothing_of_what_went_is_left_in_the_file(path: Path) -> None:
-    remove_lines(path, lambda line: line.is_of(frozenset({"person-001"})))
+    remove_lines(path, lambda line: line.is_of(Labels(frozenset({"person-001"}))))
     assert b"person-001" not in path.read_bytes()
     assert len(ages(path)) == 5
 
@@ -129,7 +130,7 @@ def test_a_line_that_was_half_taken_out_goes_with_its_neighbours(path: Path) -> 
 def test_a_damaged_line_about_somebody_goes_too(path: Path) -> None:
     with path.open("ab") as file:
         file.write(b'{"identity": "person-001", torn\n{"identity": "person-002", torn\n')
-    remove_lines(path, lambda line: line.is_of(frozenset({"person-001"})))
+    remove_lines(path, lambda line: line.is_of(Labels(frozenset({"person-001"}))))
     assert b"person-001" not in path.read_bytes()
     assert b'"person-002", torn' in path.read_bytes()
 

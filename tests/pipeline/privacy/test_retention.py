@@ -17,6 +17,7 @@ from pipeline.privacy import finding
 from pipeline.privacy.audit import AuditLog
 from pipeline.privacy.folders import DataFolder
 from pipeline.privacy.galleries import GalleryPlace
+from pipeline.privacy.labels import Labels
 from pipeline.privacy.limits import RetentionConfig
 from pipeline.privacy.places import LinesPlace, Place, RowsPlace, is_old
 from pipeline.privacy.retention import PartlyRemoved, Removal, Remover
@@ -131,7 +132,7 @@ def test_clips_that_are_kept_elsewhere_go_too(log: AuditLog, live: Path, tmp_pat
         assert finding.place(str(elsewhere), stack) in places
     purge(places, RetentionConfig(video_days=7.0), log)
     assert sorted((elsewhere / "gate").iterdir()) == clips[2:]
-    Remover(places, log, "bert").forget(frozenset({"person-002"}), subject="person-002")
+    Remover(places, log, "bert").forget(Labels(frozenset({"person-002"})), subject="person-002")
     assert not list((elsewhere / "gate").iterdir())
 
 
@@ -265,7 +266,7 @@ def test_forgetting_somebody_takes_what_is_theirs_and_leaves_the_others(
 ) -> None:
     folders = [DataFolder.at(results), DataFolder.at(live)]
     places = [*folders, GalleryPlace(gallery)]
-    labels = frozenset({"Anna", "person-001"})
+    labels = Labels(frozenset({"Anna", "person-001"}))
     shown = folders[0].showing_everybody(labels)
     removal = Remover(places, log, "bert").forget(labels, subject="person-001")
     assert [person.identity.label for person in gallery.people()] == [
@@ -288,7 +289,7 @@ def test_forgetting_somebody_takes_what_is_theirs_and_leaves_the_others(
 
 def test_on_request_videos_that_show_others_too_go_with_them(log: AuditLog, results: Path) -> None:
     remover = Remover([DataFolder.at(results)], log, "bert")
-    remover.forget(frozenset({"person-001"}), subject="person-001", with_everybody=True)
+    remover.forget(Labels(frozenset({"person-001"})), subject="person-001", with_everybody=True)
     assert not {name for name in names(results) if name.startswith("streams/door")}
     assert "streams/yard/annotated.mp4" in names(results)
 
@@ -334,6 +335,6 @@ def test_reading_sightings_passes_over_those_that_went_in_silence(
     log: AuditLog, results: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     remover = Remover([DataFolder.at(results)], log, "bert")
-    remover.forget(frozenset({"person-001"}), subject="person-001")
+    remover.forget(Labels(frozenset({"person-001"})), subject="person-001")
     assert len(read_sightings(results / "sightings.jsonl")) == 1
     assert not caplog.records

@@ -17,6 +17,7 @@ import pytest
 
 from pipeline.errors import OutputError
 from pipeline.privacy.folders import ClipsFolder
+from pipeline.privacy.labels import Labels
 from pipeline.recording.config import RecordingConfig
 from pipeline.recording.recording import Recording
 from pipeline.sinks.drawing import UNKNOWN_RGB, identity_colour
@@ -154,7 +155,7 @@ def test_whoever_it_was_said_to_be_is_found_by_all_these_names(tmp_path: Path) -
     assert (track.identity, track.formerly) == ("person-5", ("person-3",))
     folder = ClipsFolder(tmp_path)
     for name, count in (("person-3", 2), ("person-5", 2), ("person-4", 0)):
-        assert len(list(folder.clips_of(frozenset({name})))) == count
+        assert len(list(folder.clips_of(Labels(frozenset({name}))))) == count
 
 
 def test_a_long_stay_goes_on_in_a_new_file_without_a_gap(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def _expand_one(text: str) -> list[Path]:
     if "://" in text:
         raise SourceError(
             f"{_without_credentials(text)}: expected a file, a folder or a glob, got a URL; "
-            f"only recordings can be read"
+            f"for cameras there is `trackletgait run`"
         )
     if path.is_dir():
         return _expand_folder(path)

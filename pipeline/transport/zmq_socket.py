@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -183,12 +184,15 @@ class Wake:
 
     def __init__(self) -> None:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        # One thread may set what another closes; a signal handler may come in between.
+        self._lock = threading.RLock()
         self._closed = False
 
     def set(self) -> None:
         """End the wait, or the next one."""
-        if not self._closed:
-            os.eventfd_write(self.fd, 1)
+        with self._lock:
+            if not self._closed:
+                os.eventfd_write(self.fd, 1)
 
     def clear(self) -> None:
         """Forget that it was set."""
@@ -199,9 +203,10 @@ class Wake:
 
     def close(self) -> None:
         """Free it; a second time does nothing."""
-        if not self._closed:
-            self._closed = True
-            os.close(self.fd)
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                os.close(self.fd)
 
 
 class _Doorman(zmq.auth.thread.ThreadAuthenticator):

@@ -31,9 +31,6 @@ from trackers.camera import growth, moved
 
 Floats = NDArray[np.float64]
 
-CHI2_95 = {1: 3.8415, 2: 5.9915, 4: 9.4877}
-"""95 % quantile of the squared gating distance, by the number of coordinates in it."""
-
 # DeepSORT states its noise per frame of about 1/25 s; ours is the same noise, per second.
 _PAPER_FPS = 25.0
 _SMALLEST = 1.0  # pixel: a box of no height would have no noise and could never be moved again
@@ -178,7 +175,8 @@ class BoxFilter:
     def correct(self, states: BoxStates, xyxy: Floats) -> BoxStates:
         """Return the states after box i, shape (N, 4), was measured for state i."""
         x, v, pp, pv, vv = states.values
-        k_p, k_v = states.values[2:4] / self._innovation_variance(states)
+        innovation = pp + self._coordinates.unit2(x) * self._measured
+        k_p, k_v = pp / innovation, pv / innovation
         error = self._coordinates.of(xyxy) - x
         values = np.empty_like(states.values)
         values[0] = x + k_p * error
@@ -191,25 +189,6 @@ class BoxFilter:
     def xyxy(self, states: BoxStates) -> Floats:
         """Return the boxes, shape (N, 4): left, top, right, bottom."""
         return self._coordinates.xyxy(states.position)
-
-    def gating_distance(
-        self, states: BoxStates, xyxy: Floats, *, only_position: bool = False
-    ) -> Floats:
-        """Return how unlikely each box is for each state, compared with `CHI2_95`.
-
-        Args:
-            states: N states.
-            xyxy: Shape (M, 4), boxes.
-            only_position: Whether to compare the centres only (2 degrees of freedom, else 4).
-
-        Returns:
-            Shape (N, M): squared Mahalanobis distance, DeepSORT eq. 1.
-        """
-        used = slice(0, 2 if only_position else 4)
-        s = self._innovation_variance(states)[:, None, used]
-        error = self._coordinates.of(xyxy)[None, :, used] - states.position[:, None, used]
-        distance: Floats = (error**2 / s).sum(axis=2)
-        return distance
 
     def move_camera(self, states: BoxStates, motion: Floats) -> BoxStates:
         """Return the states as the moved camera sees them.
@@ -234,12 +213,6 @@ class BoxFilter:
         values[1, :, :2] = np.einsum("nij,nj->ni", m, states.velocity[:, :2])
         values[2:, :, :2] = np.einsum("nij,cnj->cni", m**2, states.covariance[:, :, :2])
         return BoxStates(values)
-
-    def _innovation_variance(self, states: BoxStates) -> Floats:
-        variance: Floats = (
-            states.values[2] + self._coordinates.unit2(states.position) * self._measured
-        )
-        return variance
 
 
 def _sides(xyxy: Floats) -> tuple[Floats, Floats, Floats, Floats]:

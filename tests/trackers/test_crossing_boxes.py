@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from typing import Any
-
 import numpy as np
-import pytest
 
+from tests.trackers import crossing_boxes as crossing
 from trackers.association import iou_matrix
 
 
-@pytest.fixture(scope="module")
-def crossing() -> Any:
-    path = Path(__file__).with_name("crossing_boxes.py")
-    spec = importlib.util.spec_from_file_location("crossing_boxes", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["crossing_boxes"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_a_seed_is_a_scene(crossing: Any) -> None:
+def test_a_seed_is_a_scene() -> None:
     first, second, other = (
         crossing.cross(crossing.CrossingConfig(frames=30, seed=seed)) for seed in (1, 1, 2)
     )
@@ -38,14 +21,14 @@ def test_a_seed_is_a_scene(crossing: Any) -> None:
     )
 
 
-def test_a_perfect_detector_finds_everybody_where_they_are(crossing: Any) -> None:
+def test_a_perfect_detector_finds_everybody_where_they_are() -> None:
     config = crossing.CrossingConfig(people=4, frames=60, errors=crossing.PERFECT)
     scene = crossing.cross(config)
     for truth, found in zip(scene.truth, scene.detections, strict=True):
         np.testing.assert_allclose(found.xyxy, truth.xyxy, atol=1e-3)
 
 
-def test_people_hide_one_another_and_are_missed_then(crossing: Any) -> None:
+def test_people_hide_one_another_and_are_missed_then() -> None:
     scene = crossing.cross(crossing.CrossingConfig(people=12, frames=300, seed=3))
     seen: dict[bool, list[bool]] = {True: [], False: []}
     for truth, found in zip(scene.truth, scene.detections, strict=True):
@@ -57,7 +40,7 @@ def test_people_hide_one_another_and_are_missed_then(crossing: Any) -> None:
     assert np.mean(seen[True]) < 0.6
 
 
-def test_whoever_leaves_comes_back_as_somebody_else(crossing: Any) -> None:
+def test_whoever_leaves_comes_back_as_somebody_else() -> None:
     truth = crossing.cross(crossing.CrossingConfig(people=6, frames=900, fps=10.0)).truth
     for who in {i for frame in truth for i in frame.ids.tolist()}:
         left = [float(frame.xyxy[frame.ids == who, 0][0]) for frame in truth if who in frame.ids]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trackers.kalman import CHI2_95, XYAH, XYSR, XYWH, BoxFilter, BoxStates
+from trackers.kalman import XYAH, XYSR, XYWH, BoxFilter, BoxStates
 
 Floats = NDArray[np.float64]
 BOX_NOISE, POSITION_NOISE, VELOCITY_NOISE, FPS = 0.1, 0.04, 0.005, 25.0
@@ -55,13 +55,10 @@ class TextbookTrack:
         self.mean = F @ self.mean
         self.covariance = F @ self.covariance @ F.T + Q
 
-    def innovation(self) -> tuple[Floats, Floats]:
+    def correct(self, z: Floats) -> None:
         H = np.eye(4, 8)
         R = np.diag([unit * n[0] for unit, n in self.noises()]) ** 2
-        return H, H @ self.covariance @ H.T + R
-
-    def correct(self, z: Floats) -> None:
-        H, S = self.innovation()
+        S = H @ self.covariance @ H.T + R
         K = self.covariance @ H.T @ np.linalg.inv(S)
         self.mean = self.mean + K @ (z - H @ self.mean)
         self.covariance = (np.eye(8) - K @ H) @ self.covariance
@@ -72,11 +69,6 @@ class TextbookTrack:
         self.mean = M @ self.mean
         self.mean[:2] += motion[:, 2]
         self.covariance = M @ self.covariance @ M.T
-
-    def gate(self, z: Floats, size: int) -> float:
-        H, S = self.innovation()
-        error = (z - H @ self.mean)[:size]
-        return float(error @ np.linalg.inv(S[:size, :size]) @ error)
 
 
 def boxes(rng: np.random.Generator, n: int) -> Floats:
@@ -177,33 +169,6 @@ def test_predicting_and_moving_the_camera_can_change_places(kind: str) -> None:
     first = kalman.predict(kalman.move_camera(states, motion), 0.3)
     second = kalman.move_camera(kalman.predict(states, 0.3), motion)
     np.testing.assert_allclose(first.values, second.values, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize(("only_position", "size"), [(True, 2), (False, 4)])
-def test_the_gating_distance_is_the_textbook_mahalanobis_distance(
-    only_position: bool, size: int
-) -> None:
-    rng = np.random.default_rng(1)
-    first, second = boxes(rng, 3), boxes(rng, 5)
-    kalman = filter_()
-    states = kalman.predict(kalman.start(first), 0.1)
-    distance = kalman.gating_distance(states, second, only_position=only_position)
-    for i, xyah in enumerate(XYAH.of(first)):
-        track = TextbookTrack(xyah)
-        track.predict(0.1)
-        expected = [track.gate(z, size) for z in XYAH.of(second)]
-        np.testing.assert_allclose(distance[i], expected, rtol=1e-9)
-
-
-def test_the_gate_lets_95_of_100_honest_measurements_through() -> None:
-    rng = np.random.default_rng(2)
-    kalman = filter_()
-    states = kalman.start(np.array([[100.0, 100.0, 140.0, 200.0]]))
-    spread = np.sqrt((2 * BOX_NOISE * 100) ** 2 + (BOX_NOISE * 100) ** 2)
-    shift = rng.normal(0, spread, (4000, 2))
-    measured = kalman.xyxy(states) + np.concatenate([shift, shift], axis=1)
-    distance = kalman.gating_distance(states, measured, only_position=True)
-    assert 0.94 < (distance < CHI2_95[2]).mean() < 0.96
 
 
 def test_one_long_prediction_equals_many_short_ones() -> None:

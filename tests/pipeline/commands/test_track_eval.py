@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +15,13 @@ from pipeline.cli import app
 from pipeline.config import load_config
 from pipeline.evaluation.tracking import followers, named_tracker
 from pipeline.evaluation.tracking_search import ranges
+from tests.trackers import crossing_boxes as crossing
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="session")
-def crossing() -> Any:
-    path = ROOT / "tests" / "trackers" / "crossing_boxes.py"
-    spec = importlib.util.spec_from_file_location("crossing_boxes", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["crossing_boxes"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def scenes(crossing: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
     for seed in range(2):
         config = crossing.CrossingConfig(people=5, frames=80, fps=10.0, seed=seed)
@@ -53,9 +40,7 @@ def judged(*arguments: object) -> Any:
     return json.loads(run("track-eval", *arguments, "--json").stdout)
 
 
-def test_a_perfect_detector_of_people_apart_leaves_nothing_to_lose(
-    crossing: Any, tmp_path: Path
-) -> None:
+def test_a_perfect_detector_of_people_apart_leaves_nothing_to_lose(tmp_path: Path) -> None:
     config = crossing.CrossingConfig(people=1, frames=60, errors=crossing.PERFECT)
     crossing.cross(config).write(tmp_path / "alone")
     figures = judged(tmp_path, "-t", "bytetrack,confirm_frames=1")["bytetrack,confirm_frames=1"]

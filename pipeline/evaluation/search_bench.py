@@ -193,10 +193,7 @@ def measure_changes(
     walks = crowd.draw_walks(crowd.draw_people(count, rng), rng)
     keys = range(-count, 0)
     changes: dict[str, Callable[[int], None]] = {
-        "append": lambda key: matrix.append(Row(key, key, 1.0), walks[key]),
-        "replace": lambda key: matrix.replace(
-            matrix.rows_of(key)[0], Row(key, key, 1.0), walks[key]
-        ),
+        "append": lambda key: matrix.extend([Row(key, key, 1.0)], walks[key][np.newaxis]),
         "move": lambda key: matrix.move(key, key),
         "remove": matrix.remove,
     }

@@ -40,7 +40,7 @@ class _Block:
 class ExemplarMatrix:
     """The embeddings of all exemplars, one a row, with whose they are.
 
-        matrix.append(Row(key=1, owner=7, quality=0.9), embedding)
+        matrix.extend([Row(key=1, owner=7, quality=0.9)], embedding[np.newaxis])
         [neighbours] = matrix.search([probe], k=5)              # the five nearest exemplars
         [[best, second]] = matrix.search_owners([probe], k=2)   # the two nearest people
 
@@ -53,9 +53,9 @@ class ExemplarMatrix:
     next exemplar takes its place. Sketches are made anew at 64 rows and whenever there are 8 times
     as many as the last time, while searches go on with the old ones.
 
-    Any number of threads may search while another changes rows: a search sees all of a change or
-    nothing. Changes wait for each other and for the searches that have begun. Row numbers stay
-    right only until the row is changed, so they are for the one who changes rows.
+    Any number of threads may search while another changes rows: a search sees all of a change (512
+    rows, where there are more) or nothing. Changes wait for each other and for the searches that
+    have begun. Row numbers stay right only until the row is changed: they are for who does that.
 
     Args:
         coarse: How to search only a part of very many; None searches all, and is exact.
@@ -108,12 +108,8 @@ class ExemplarMatrix:
         with self._access.reading():
             return self._gather(rows).transpose(0, 2, 1).astype(np.float32)
 
-    def append(self, row: Row, embedding: Embedding) -> None:
-        """Add a row; arguments and errors as `extend`."""
-        self.extend([row], embedding[np.newaxis])
-
     def extend(self, rows: Sequence[Row], embeddings: Floats) -> None:
-        """Add many rows, in a fraction of the time that one by one would take.
+        """Add rows; many at once take a fraction of the time that one by one would.
 
         Args:
             rows: Of keys that are not there yet.
@@ -124,21 +120,17 @@ class ExemplarMatrix:
                 already. Nothing was changed.
         """
         stored_NPC = _as_stored(embeddings)
+        if len(rows) != len(stored_NPC):
+            raise ValueError(f"expected one embedding a row, got {len(stored_NPC)} of {len(rows)}")
+        keys = {row.key for row in rows}
         with self._changes:
-            self._check_new(rows, len(stored_NPC))
+            if len(keys) < len(rows) or not self._row_of.keys().isdisjoint(keys):
+                raise ValueError("rows: expected keys that are not in the matrix, got one that is")
             for start in range(0, len(rows), _AT_ONCE):
                 some = slice(start, start + _AT_ONCE)
                 self._write(self._take_places(len(rows[some])), rows[some], stored_NPC[some])
             if len(self) >= self._fit_at:
                 self._fit()
-
-    def replace(self, index: int, row: Row, embedding: Embedding) -> None:
-        """Put another exemplar into a row; errors as `extend`."""
-        stored_NPC = _as_stored(embedding[np.newaxis])
-        with self._changes:
-            if row.key != self[index].key:
-                self._check_new([row], 1)
-            self._write([index], [row], stored_NPC)
 
     def move(self, key: int, owner: int) -> None:
         """Make an exemplar another identity's.
@@ -165,11 +157,6 @@ class ExemplarMatrix:
             if self._coarse is not None:
                 self._coarse.remove([index])
             self._free.append(index)
-
-    def nearest(self, probe: Embedding, *, barred: Collection[int] = ()) -> Neighbour | None:
-        """Return the exemplar nearest to a probe, or None without one; as `search`."""
-        [found] = self.search([probe], barred=[barred])
-        return found[0] if found else None
 
     def search(
         self,
@@ -290,13 +277,6 @@ class ExemplarMatrix:
     def _place(self, index: int) -> tuple[_Block, int]:
         return self._blocks[index // self._block_rows], index % self._block_rows
 
-    def _check_new(self, rows: Sequence[Row], num_embeddings: int) -> None:
-        if len(rows) != num_embeddings:
-            raise ValueError(f"expected one embedding a row, got {num_embeddings} of {len(rows)}")
-        keys = [row.key for row in rows]
-        if len(set(keys)) < len(keys) or not self._row_of.keys().isdisjoint(keys):
-            raise ValueError("rows: expected keys that are not in the matrix, got one that is")
-
     def _take_places(self, count: int) -> list[int]:
         """Return rows that are free, of new blocks when there are no others."""
         while len(self._free) < count:
@@ -314,7 +294,6 @@ class ExemplarMatrix:
         sketches_PWN, longest_P = self._sketcher.sketch(stored_NPC)
         with self._access.changing():
             if self._coarse is not None:
-                self._coarse.remove(places)
                 self._coarse.add(places, vectors_of(sketches_PWN))
             self._longest = np.maximum(self._longest, longest_P)
             for number, (index, row) in enumerate(zip(places, rows, strict=True)):

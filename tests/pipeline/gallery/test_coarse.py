@@ -46,9 +46,10 @@ def test_candidates_hold_the_nearest_and_follow_every_change(
         for key in range(0, 500, 5):
             matrix.remove(key)
         for key in range(1, 500, 5):
-            row = matrix.rows_of(key // 5)[0]
-            matrix.replace(row, Row(10_000 + key, key // 5, 1.0), embeddings[key] + 0.5)
-        matrix.append(Row(20_000, 7, 1.0), embeddings[0])
+            matrix.remove(key)
+            row = Row(10_000 + key, key // 5, 1.0)
+            matrix.extend([row], embeddings[key : key + 1] + 0.5)
+        matrix.extend([Row(20_000, 7, 1.0)], embeddings[:1])
     probes = list(embeddings[:1000:7] + 0.01)
     barred = [{n % 11} for n in range(len(probes))]
     for found, expected in zip(
@@ -57,7 +58,7 @@ def test_candidates_hold_the_nearest_and_follow_every_change(
         strict=True,
     ):
         assert found[0] == expected[0]
-    assert coarse.nearest(embeddings[0]) == exact.nearest(embeddings[0])
+    assert coarse.search([embeddings[0]]) == exact.search([embeddings[0]])
 
 
 def test_where_candidates_do_not_suffice_everything_is_searched(
@@ -70,7 +71,7 @@ def test_where_candidates_do_not_suffice_everything_is_searched(
         each.extend([Row(n, n // 5, 1.0) for n in range(ROWS)], embeddings)
     probe = embeddings[40]
     assert matrix.search([probe], k=20) == exact.search([probe], k=20)
-    assert matrix.nearest(probe, barred=[8]) == exact.nearest(probe, barred=[8])
+    assert matrix.search([probe], barred=[[8]]) == exact.search([probe], barred=[[8]])
 
 
 def test_below_its_size_nothing_is_left_to_chance(

@@ -92,18 +92,23 @@ class Association:
         return self._loses(track, who, _claim(track, who), rivals)
 
     @staticmethod
-    def better(shown: int | None, fitting: Ranked, limit: float) -> int | None:
+    def better(
+        shown: int | None, fitting: Ranked, ways: Mapping[int, Way], limit: float
+    ) -> int | None:
         """Return who a track is in hindsight: who is shown, unless another is clearly nearer.
 
         Where nobody but the track tells of who is shown, another one must be well within the limit:
-        two people taken for one are worse than one taken for two.
+        two people taken for one are worse than one taken for two. Unless they are on cameras that
+        have turned out to overlap: known before, they would have been taken for one at once.
         """
         best = fitting[0] if fitting and fitting[0][1] <= limit else None
         if best is None or shown is None:
             return shown if best is None else best[0]
         own = dict(fitting).get(shown)
         if own is None:
-            return best[0] if limit - best[1] >= _MERGE_LEAD else shown
+            way = ways.get(best[0])
+            lead = 0.0 if way is not None and way.is_at_once else _MERGE_LEAD
+            return best[0] if limit - best[1] >= lead else shown
         return best[0] if own - best[1] >= _REVISE_LEAD else shown
 
     def learn(self, track: Track, ranked: Ranked, ways: Mapping[int, Way], limit: Limit) -> None:
@@ -117,8 +122,7 @@ class Association:
         """
         scale = self._decision.scale
         odds = {who: math.exp(min(50.0, (limit.distance - d) / scale)) for who, d in ranked}
-        total = 1.0 + sum(odds.values())
-        self._whereabouts.learn(ways, {who: each / total for who, each in odds.items()})
+        self._whereabouts.learn(ways, odds)
 
     def _conflicts(self, track: Track, who: int, ways: Mapping[int, Way]) -> list[Track]:
         """Return the tracks of a person that are elsewhere while this one is here."""

@@ -2,16 +2,22 @@
 
 **Two places at once.** A person is not in two places at once: a track is nobody who is being seen
 elsewhere meanwhile, unless the two cameras look at the same place. Whether they do is learnt, or
-said in the configuration.
+said in the configuration. Learnt it is by a sequential test: were it so, whoever is on the other
+camera meanwhile would come nearer by the walk than everybody else does. Each track that ends adds
+
+    log( 1 - r + r * mean(odds of those on the other camera) / mean(odds of all others) )
+
+with r = 0.3 the share of tracks that are on both cameras, were there such a place; nobody seen
+before has odds of 1. At first the sum is -4, and two cameras overlap where it is above 0.
 
 **Ways.** From where, and after how many seconds, does a person come to a camera? Counted are, for
 each camera, the camera somebody was last seen on and the time since then, in steps of a factor of
 two: once for the person the track is, once for everybody else. What a way says is the ratio of the
 two shares,
 
-    log odds = log( (n + a) / (N + a K) ) - log( (m + a) / (M + a K) )
+    log odds = log( (n / q + a) / (N + a) )
 
-with n of N for the person, m of M for the others, K cells and a = 1. Who a track is is not known
+with n of N for the person, q the share among the others, and a = 10. Who a track is is not known
 either: everybody counts with the probability that the walk alone gives, never with that of a
 decision that ways had a part in, so that nothing learnt confirms itself. Nothing must be measured
 or told beforehand: while nothing is learnt, ways say nothing.
@@ -36,9 +42,13 @@ _STEPS = 11
 """Cells a camera: seen on both at once; up to 1 s apart, 2 s, 4 s, ... 256 s and more."""
 _TOGETHER = 0
 _ADDED = 1.0
-_ADDED_TOGETHER = 0.02  # so that two places at once are out of the question before anything is seen
+_DOUBT = 10.0
 _MOST_COUNTED = 2000.0
-_RULED_OUT = -2.0
+
+_ON_BOTH = 0.3
+_APART_AT_FIRST = -4.0
+_SUREST = 12.0  # of cameras that overlap or do not: one may be turned some day
+_BEST_ODDS = 20.0  # of a single comparison
 
 
 Pair = Annotated[list[str], Field(min_length=2, max_length=2)]
@@ -102,6 +112,11 @@ class Way:
     goal: str
     step: int
 
+    @property
+    def is_at_once(self) -> bool:
+        """Whether both tracks were seen at the same time."""
+        return self.step == _TOGETHER
+
 
 class Whereabouts:
     """Learns ways, and says what they make of a track and a person.
@@ -116,6 +131,7 @@ class Whereabouts:
         self._config = config
         self._same: dict[str, dict[str, NDArray[np.float64]]] = {}
         self._others: dict[str, dict[str, NDArray[np.float64]]] = {}
+        self._overlap: dict[frozenset[str], float] = {}
 
     def way(self, track: Presence, seen: Iterable[Presence]) -> Way | None:
         """Return how a track's person would have come, having been seen there and then.
@@ -142,36 +158,54 @@ class Whereabouts:
 
     def rules_out(self, way: Way | None) -> bool:
         """Return whether nobody can have come this way."""
-        if way is None or way.step != _TOGETHER:
+        if way is None or not way.is_at_once:
             return False
+        pair = frozenset((way.origin, way.goal))
         if self._config.overlapping != "learn":
-            pairs = {frozenset(pair) for pair in self._config.overlapping}
-            return frozenset((way.origin, way.goal)) not in pairs
-        return self._ratio(way) < _RULED_OUT
+            return pair not in map(frozenset, self._config.overlapping)
+        return self._overlap.get(pair, _APART_AT_FIRST) < 0
 
     def log_odds(self, way: Way | None) -> float:
         """Return what a way says of whether it is that person; 0 when nothing is known."""
         if way is None or not self._config.most_odds:
             return 0.0
-        if way.step == _TOGETHER and self._config.overlapping != "learn":
+        if way.is_at_once and self._config.overlapping != "learn":
             return 0.0  # it is allowed, or else ruled out
         most = self._config.most_odds
         return min(most, max(-most, self._ratio(way)))
 
-    def learn(self, ways: Mapping[int, Way], shares: Mapping[int, float]) -> None:
+    def learn(self, ways: Mapping[int, Way], odds: Mapping[int, float]) -> None:
         """Learn from a track that is over.
 
         Args:
             ways: Of everybody who was seen lately, how they would have come.
-            shares: How probable it is, by the walk alone, that it was them; 0 for who is missing.
+            odds: How much likelier the walk alone makes it them than nobody known; 0 for who is
+                missing.
         """
-        for person, way in ways.items():
-            share = shares.get(person, 0.0)
+        self._weigh(ways, odds)
+        possible = {who: way for who, way in ways.items() if not self.rules_out(way)}
+        total = 1.0 + sum(each for who, each in odds.items() if who in possible or who not in ways)
+        for who, way in possible.items():
+            share = odds.get(who, 0.0) / total
             _count(self._same, way, share)
             _count(self._others, way, 1.0 - share)
         for tables in (self._same, self._others):
-            for goal in {way.goal for way in ways.values()}:
+            for goal in {way.goal for way in possible.values()}:
                 _fade(tables[goal])
+
+    def _weigh(self, ways: Mapping[int, Way], odds: Mapping[int, float]) -> None:
+        """Weigh whether cameras overlap: do those on both at once come nearer than the others?"""
+        others, at_once = [1.0], dict[frozenset[str], list[float]]()
+        for who, way in ways.items():
+            if way.is_at_once:
+                of_pair = at_once.setdefault(frozenset((way.origin, way.goal)), [])
+            else:
+                of_pair = others
+            of_pair.append(min(_BEST_ODDS, odds.get(who, 0.0)))
+        for pair, found in at_once.items():
+            said = math.log1p(_ON_BOTH * (np.mean(found) / np.mean(others) - 1))
+            total = self._overlap.get(pair, _APART_AT_FIRST) + said
+            self._overlap[pair] = min(_SUREST, max(-_SUREST, total))
 
     def _at_once(
         self,
@@ -187,22 +221,22 @@ class Whereabouts:
     def _ratio(self, way: Way) -> float:
         same, others = self._same.get(way.goal, {}), self._others.get(way.goal, {})
         cells = _STEPS * max(1, len(others))
-        added = _ADDED_TOGETHER if way.step == _TOGETHER else _ADDED
-        return _log_share(same, way, added, cells) - _log_share(others, way, _ADDED, cells)
+        usual = (_counted(others, way) + _ADDED) / (_total(others) + cells * _ADDED)
+        return math.log((_counted(same, way) / usual + _DOUBT) / (_total(same) + _DOUBT))
 
 
-def _log_share(
-    table: Mapping[str, NDArray[np.float64]], way: Way, added: float, cells: int
-) -> float:
-    total = sum(float(row.sum()) for row in table.values())
-    counted = float(table[way.origin][way.step]) if way.origin in table else 0.0
-    return math.log((counted + added) / (total + cells * _ADDED))
+def _total(table: Mapping[str, NDArray[np.float64]]) -> float:
+    return sum(float(row.sum()) for row in table.values())
+
+
+def _counted(table: Mapping[str, NDArray[np.float64]], way: Way) -> float:
+    return float(table[way.origin][way.step]) if way.origin in table else 0.0
 
 
 def _count(tables: dict[str, dict[str, NDArray[np.float64]]], way: Way, weight: float) -> None:
     """Count a way, and half as much the next shorter and longer ones."""
     row = tables.setdefault(way.goal, {}).setdefault(way.origin, np.zeros(_STEPS))
-    if way.step == _TOGETHER:
+    if way.is_at_once:
         row[_TOGETHER] += weight
         return
     for step, share in ((way.step - 1, 0.25), (way.step, 0.5), (way.step + 1, 0.25)):
@@ -211,7 +245,7 @@ def _count(tables: dict[str, dict[str, NDArray[np.float64]]], way: Way, weight: 
 
 def _fade(table: dict[str, NDArray[np.float64]]) -> None:
     """Halve what is old, so that new habits are learnt in time."""
-    if sum(float(row.sum()) for row in table.values()) > _MOST_COUNTED:
+    if _total(table) > _MOST_COUNTED:
         for row in table.values():
             row *= 0.5
 

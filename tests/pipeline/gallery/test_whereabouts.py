@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from pipeline.gallery.whereabouts import Presence, Way, Whereabouts, WhereaboutsConfig
@@ -14,7 +15,7 @@ def learnt(config: WhereaboutsConfig | None = None) -> Whereabouts:
     whereabouts = Whereabouts(config or WhereaboutsConfig())
     for _ in range(60):
         ways = {1: Way("a", "b", 6), 2: Way("b", "b", 2), 3: Way("a", "b", 9)}
-        whereabouts.learn(ways, {1: 0.9})
+        whereabouts.learn(ways, {1: 9.0})
     return whereabouts
 
 
@@ -50,13 +51,55 @@ def test_cameras_that_are_said_to_overlap_rule_nobody_out() -> None:
     assert whereabouts.rules_out(whereabouts.way(seen("hall", 10, 20), [seen("door", 5, 15)]))
 
 
+TOGETHER = Way("a", "b", 0)
+
+
 def test_cameras_that_overlap_are_found_out() -> None:
     whereabouts = Whereabouts(WhereaboutsConfig())
-    together = Way("a", "b", 0)
-    assert whereabouts.rules_out(together)
-    for _ in range(6):
-        whereabouts.learn({1: together, 2: Way("a", "b", 5)}, {1: 0.9, 2: 0.05})
-    assert not whereabouts.rules_out(together)
+    assert whereabouts.rules_out(TOGETHER)
+    for _ in range(10):
+        whereabouts.learn({1: TOGETHER, 2: Way("a", "b", 5), 3: TOGETHER}, {1: 6.0, 2: 0.3})
+    assert not whereabouts.rules_out(TOGETHER)
+    assert not whereabouts.rules_out(Way("b", "a", 0)), "whichever of the two comes first"
+    assert whereabouts.rules_out(Way("c", "b", 0))
+
+
+def test_strangers_who_look_a_little_alike_do_not_make_cameras_overlap_in_the_long_run() -> None:
+    whereabouts = Whereabouts(WhereaboutsConfig())
+    rng = np.random.default_rng(0)
+    for _ in range(3000):  # the person came from elsewhere; everybody else is a stranger
+        odds = dict(enumerate(rng.lognormal(-1.5, 1.0, 9).tolist())) | {9: 4.0}
+        ways = {who: TOGETHER for who in range(4)} | {who: Way("a", "b", 5) for who in range(4, 10)}
+        whereabouts.learn(ways, odds)
+        assert whereabouts.rules_out(TOGETHER)
+
+
+def test_a_camera_that_is_turned_is_found_out_though_it_overlapped_for_years() -> None:
+    whereabouts = Whereabouts(WhereaboutsConfig())
+    ways = {1: TOGETHER, 2: Way("a", "b", 5)}
+    for odds, turns in (({1: 6.0}, False), ({2: 6.0}, True)):
+        for _ in range(1000):
+            whereabouts.learn(ways, odds)
+        assert whereabouts.rules_out(TOGETHER) is turns
+        for _ in range(60):
+            whereabouts.learn(ways, {2: 6.0} if not turns else {1: 6.0})
+        assert whereabouts.rules_out(TOGETHER) is not turns
+
+
+def test_who_cannot_be_it_has_no_share_in_what_is_learnt() -> None:
+    learnt_with, without = (Whereabouts(WhereaboutsConfig()) for _ in range(2))
+    usual, odd = Way("a", "b", 5), Way("b", "b", 8)
+    for _ in range(30):
+        learnt_with.learn({1: usual, 2: odd, 3: TOGETHER}, {1: 3.0, 2: 0.1, 3: 0.5})
+        without.learn({1: usual, 2: odd}, {1: 3.0, 2: 0.1})
+    assert learnt_with.log_odds(usual) == without.log_odds(usual) > 0
+
+
+def test_many_strangers_alone_say_nothing() -> None:
+    whereabouts = Whereabouts(WhereaboutsConfig())
+    for _ in range(500):
+        whereabouts.learn({1: Way("a", "b", 5), 2: Way("a", "b", 5), 3: Way("b", "b", 2)}, {})
+    assert whereabouts.log_odds(Way("a", "b", 5)) == pytest.approx(0, abs=0.01)
 
 
 def test_ways_say_nothing_before_anything_is_learnt() -> None:
@@ -81,7 +124,7 @@ def test_new_habits_are_learnt_although_there_were_others_for_years() -> None:
     whereabouts = Whereabouts(WhereaboutsConfig())
     for step in (3, 8):
         for _ in range(5000):
-            whereabouts.learn({1: Way("a", "b", step), 2: Way("a", "b", 11 - step)}, {1: 1.0})
+            whereabouts.learn({1: Way("a", "b", step), 2: Way("a", "b", 11 - step)}, {1: 9.0})
     assert whereabouts.log_odds(Way("a", "b", 8)) > 0
     assert whereabouts.log_odds(Way("a", "b", 3)) < 0
 

@@ -1,7 +1,7 @@
 """Trackers on recorded detections: run, time and score them.
 
 sequences = find_sequences(Path("MOT17/train"))
-run = follow(ByteTrackConfig().build(), sequences[0].detections(), fps=sequences[0].fps)
+run = follow(ByteTrack(), sequences[0].detections(), fps=sequences[0].fps)
 print(score(sequences[0].truth(), run.boxes, num_frames=..., fps=...).hota)
 """
 

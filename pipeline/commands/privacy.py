@@ -106,8 +106,10 @@ def verify_receipt(
 
     try:
         receipt = Receipt.parse(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PrivacyError(f"{path}: the receipt cannot be read: {error}") from error
+    except OSError as error:
+        raise PrivacyError(f"{path}: the receipt cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PrivacyError(f"{path}: expected a receipt, got what is no text") from error
     log = None if audit is None else AuditLog(audit)
     verify_receipt(receipt, public_keys=tuple(public_key or ()), log=log)
     print_removed(receipt.removed)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, PrivacyError
 from pipeline.gallery.store import GalleryStore
 from pipeline.live_config import LiveConfig
 from pipeline.privacy.audit import AuditLog, audit_path
@@ -21,6 +21,9 @@ from pipeline.privacy.retention import Remover
 from pipeline.recording.shelf import LOCK
 from pipeline.sinks.live_config import JsonlSinkConfig, SqliteSinkConfig
 from pipeline.sinks.sqlite_sink import APPLICATION_ID
+from pipeline.sources.inputs import did_you_mean
+
+_EXPECTED = "expected a folder of results or clips, a gallery, or a file of a sink"
 
 
 def place(name: str, stack: ExitStack, key: KeyConfig | None = None) -> Place:
@@ -38,13 +41,13 @@ def place(name: str, stack: ExitStack, key: KeyConfig | None = None) -> Place:
     path = Path(name)
     if "://" not in name:
         if not path.exists():
-            raise ConfigError(
-                f"{name}: expected a folder, a gallery or a file: no such thing there"
-            )
+            raise ConfigError(f"{name}: {_EXPECTED}: no such thing there{did_you_mean(path)}")
         if path.is_dir():
             return ClipsFolder(path) if (path / LOCK).is_file() else DataFolder.at(path)
         if path.suffix == ".jsonl":
             return LinesPlace(path)
+        if not _is_database(path):
+            raise ConfigError(f"{name}: {_EXPECTED}, got another file")
         if _is_of_sink(path):
             return RowsPlace(path)
     store = stack.enter_context(GalleryStore(name, model_hash=None))
@@ -113,6 +116,14 @@ def _written_places(config: LiveConfig, out: Path) -> Iterator[Place]:
             yield LinesPlace(Path(sink.path))
         elif isinstance(sink, SqliteSinkConfig):
             yield RowsPlace(Path(sink.path))
+
+
+def _is_database(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(16) in (b"SQLite format 3\0", b"")  # an empty one says what it lacks
+    except OSError as error:
+        raise PrivacyError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _is_of_sink(path: Path) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.errors import PrivacyError
 from pipeline.privacy.labels import Labels
 from pipeline.privacy.limits import Limits
-from pipeline.privacy.places import LinesPlace, is_old
+from pipeline.privacy.places import LinesPlace, PathPlace, is_old
 from pipeline.privacy.receipt import DataKind, Removed, Tally
 from pipeline.recording.clip import ClipRecord
 from pipeline.sinks.folder import MARKER, ResultsFolder, StreamFolder
@@ -33,21 +33,8 @@ _ROUNDED_S = 0.001  # by which sightings are
 
 
 @dataclass(frozen=True, slots=True)
-class ClipsFolder:
-    """A folder of clips of a live run, a `Place`.
-
-    Attributes:
-        path: The folder.
-        gallery: Uid of the gallery of records that do not say of which they are.
-    """
-
-    path: Path
-    gallery: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The folder."""
-        return str(self.path)
+class ClipsFolder(PathPlace):
+    """A folder of clips of a live run, a `Place`."""
 
     def purge(self, limits: Limits, *, is_dry_run: bool) -> Iterator[Removed]:
         """Remove old clips, with their records."""

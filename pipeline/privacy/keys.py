@@ -79,6 +79,8 @@ def make_key_file(path: Path, *, rotate: bool = False) -> int:
         ConfigError: There is a file already, or, to rotate, none that holds keys.
         PrivacyError: It cannot be written; what was there is still there.
     """
+    if path.is_dir():
+        raise ConfigError(f"{path}: expected the name of a file, got a folder")
     if path.exists() and not rotate:
         raise ConfigError(
             f"{path}: a key is there already; what it sealed would be lost with it. Give another "

@@ -36,18 +36,11 @@ class RetentionConfig(StrictModel):
 
     def limits(self, now_s: float) -> Limits:
         """Return from which moments on data are kept, at the moment `now_s` (Unix time)."""
-
-        def since(days: float | None) -> float | None:
-            return None if days is None else now_s - days * _DAY_S
-
-        return Limits(
-            now_s=now_s,
-            video_s=since(self.video_days),
-            silhouettes_s=since(self.silhouettes_days),
-            embeddings_s=since(self.embeddings_days),
-            sightings_s=since(self.sightings_days),
-            pseudonyms_s=since(self.pseudonyms_days),
-        )
+        since = {
+            name.replace("_days", "_s"): None if days is None else now_s - days * _DAY_S
+            for name, days in self.model_dump().items()
+        }
+        return Limits(now_s=now_s, **since)
 
 
 @dataclass(frozen=True, slots=True)

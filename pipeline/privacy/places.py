@@ -51,12 +51,13 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LinesPlace:
-    """A file of events, with the full ones beside it (the `jsonl` sink).
+class PathPlace:
+    """A file or a folder.
 
     Attributes:
-        path: The file.
-        gallery: Uid of the gallery of lines that do not say of which they are.
+        path: Where it is.
+        gallery: Uid of the gallery of what there does not say of which it is; None where nobody
+            knows.
     """
 
     path: Path
@@ -64,8 +65,13 @@ class LinesPlace:
 
     @property
     def name(self) -> str:
-        """The file."""
+        """The path."""
         return str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class LinesPlace(PathPlace):
+    """A file of events, with the full ones beside it (the `jsonl` sink)."""
 
     def purge(self, limits: Limits, *, is_dry_run: bool) -> Iterator[Removed]:
         """Remove old lines."""
@@ -101,16 +107,8 @@ class LinesPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class RowsPlace:
-    """A database of events (the `sqlite` sink), each of which says of which gallery it is."""
-
-    path: Path
-    gallery: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The file."""
-        return str(self.path)
+class RowsPlace(PathPlace):
+    """A database of events (the `sqlite` sink)."""
 
     def purge(self, limits: Limits, *, is_dry_run: bool) -> Iterator[Removed]:
         """Remove old sightings."""

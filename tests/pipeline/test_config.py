@@ -39,6 +39,12 @@ def test_deepsort_without_appearance_is_refused_with_the_way_out():
         load_config(None, ["tracker=deepsort"])
 
 
+def test_what_came_is_said_once():
+    with pytest.raises(ConfigError) as error:
+        load_config(None, ["read.start_s=3.0", "read.end_s=2.0"])
+    assert str(error.value).count("got") == 1
+
+
 def test_a_configuration_survives_being_written_and_read():
     config = load_config(ROOT / "configs" / "pipeline" / "deepsort.yaml")
     text = yaml.safe_dump(config.model_dump(mode="json"))

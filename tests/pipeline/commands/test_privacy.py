@@ -257,7 +257,9 @@ def test_purging_wants_no_password_of_cameras_or_of_where_events_go(tmp_path: Pa
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["nothing.gallery"], "no such"),
+        (["nothing.gallery"], "no such thing"),
+        (["{gallery}s"], r"did you mean .*people\.gallery"),
+        (["{video}"], "expected a folder of results or clips.* got another file"),
         (["a.yaml", "b.yaml"], "expected one configuration"),
         (["{gallery}", "--keep", "vidoe=3"], "did you mean video_days"),
         (["{gallery}", "--keep", "video"], "expected"),
@@ -266,8 +268,10 @@ def test_purging_wants_no_password_of_cameras_or_of_where_events_go(tmp_path: Pa
     ],
 )
 def test_a_slip_of_the_keyboard_is_named(words: list[str], problem: str, gallery: Path) -> None:
+    video = gallery.with_name("walk.mp4")
+    video.write_bytes(b"not about anybody")
     with pytest.raises(ConfigError, match=problem):
-        run("purge", *(word.format(gallery=gallery) for word in words))
+        run("purge", *(word.format(gallery=gallery, video=video) for word in words))
 
 
 def test_the_audit_log_is_verified_shown_and_noted(gallery: Path, results: Path) -> None:
@@ -287,6 +291,15 @@ def test_the_audit_log_is_verified_shown_and_noted(gallery: Path, results: Path)
     log.path.write_bytes(log.path.read_bytes().replace(b"bert", b"carl"))
     with pytest.raises(PrivacyError, match="line 1: it was changed"):
         run("audit", "verify", gallery)
+
+
+def test_a_receipt_that_is_none_is_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / "walk.mp4").write_bytes(b"\xff\xfe")
+    for name, words in (("nothing.json", "No such file"), ("walk.mp4", "what is no text")):
+        with pytest.raises(PrivacyError, match=f"{name}: .*{words}"):
+            run("privacy", "verify-receipt", tmp_path / name)
+    with pytest.raises(ConfigError, match="the name of a file, got a folder"):
+        run("privacy", "key", tmp_path)
 
 
 def test_a_key_is_made_rotated_and_never_printed(key: Path) -> None:

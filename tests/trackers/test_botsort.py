@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -103,28 +102,3 @@ def test_vectors_need_not_be_of_length_one(people: People) -> None:
     one, other = BotSort(), BotSort()
     for a, b in zip(feed(one, *frames), feed(other, *long), strict=True):
         assert ids(a) == ids(b)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("low_confidence", -0.1),
-        ("high_confidence", 0.05),
-        ("new_confidence", 0.3),
-        ("min_overlap", 1.1),
-        ("min_low_overlap", float("nan")),
-        ("min_new_overlap", -1.0),
-        ("max_looks_distance", 1.5),
-        ("min_looks_overlap", -0.5),
-        ("looks_memory", 2.0),
-        ("max_newcomer_overlap", 2.0),
-        ("box_margin", -0.1),
-        ("lost_s", -1.0),
-        ("confirm_frames", 0),
-        ("velocity_noise", 0.0),
-    ],
-)
-def test_a_parameter_out_of_range_is_refused_by_name(name: str, value: float) -> None:
-    parameters: dict[str, Any] = {name: value}
-    with pytest.raises(ValueError, match=f"^{name}: expected"):
-        BotSort(**parameters)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -125,28 +124,6 @@ def test_every_track_names_the_row_and_mask_of_its_detection(people: People) -> 
         assert tracks.confidence[i] == found.confidence[row]
         assert tracks.masks is not None
         assert tracks.masks[i] is masks[row]
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("low_confidence", -0.1),
-        ("high_confidence", 0.05),
-        ("new_confidence", 0.3),
-        ("min_overlap", 1.1),
-        ("min_low_overlap", float("nan")),
-        ("min_new_overlap", -1.0),
-        ("max_newcomer_overlap", 2.0),
-        ("box_margin", -0.1),
-        ("lost_s", -1.0),
-        ("confirm_frames", 0),
-        ("box_noise", 0.0),
-    ],
-)
-def test_a_parameter_out_of_range_is_refused_by_name(name: str, value: float) -> None:
-    parameters: dict[str, Any] = {name: value}
-    with pytest.raises(ValueError, match=f"^{name}: expected"):
-        ByteTrack(**parameters)
 
 
 def test_the_fixture_stays_small() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -145,23 +144,3 @@ def test_people_are_reported_where_they_were_seen(people: People) -> None:
         found = people(*rng.normal((100, 200), 4, (1, 2)).tolist())
         (tracks,) = feed(tracker, found)
         np.testing.assert_array_equal(tracks.xyxy, found.xyxy[tracks.detection_indices])
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("min_confidence", 1.1),
-        ("min_overlap", -0.1),
-        ("min_recovery_overlap", float("nan")),
-        ("recovery_s", -1.0),
-        ("direction_weight", -1.0),
-        ("direction_weight", float("inf")),
-        ("direction_s", -0.1),
-        ("lost_s", float("inf")),
-        ("confirm_frames", 0),
-    ],
-)
-def test_a_parameter_out_of_range_is_refused_by_name(name: str, value: float) -> None:
-    parameters: dict[str, Any] = {name: value}
-    with pytest.raises(ValueError, match=f"^{name}: expected"):
-        OCSort(**parameters)

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
-
 from trackers.boxes import Detections, Tracks
 from trackers.sort import Sort
 
@@ -37,9 +35,3 @@ def test_with_a_buffer_of_one_frame_a_track_ends_when_it_misses_one(people: Peop
     seen = feed(Sort(lost_s=0.04), *[person] * 4, people(), people(), *[person] * 4)
     assert [t.ended for t in seen].index((1,)) == 5
     assert ids(seen[-1]) == [2]
-
-
-@pytest.mark.parametrize("name", ["min_confidence", "min_overlap"])
-def test_a_parameter_out_of_range_is_refused_by_name(name: str) -> None:
-    with pytest.raises(ValueError, match=f"^{name}: expected"):
-        Sort(**{name: 1.5})  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -398,6 +399,54 @@ def test_time_that_runs_backwards_is_refused_and_changes_nothing(
     with pytest.raises(ValueError, match="interval_s: expected seconds"):
         tracker.update(frames[10], interval_s=interval_s)
     assert same(seen_by(tracker, frames[10:])[-1], seen_by(twin, frames[10:])[-1])
+
+
+OF_ALL: dict[str, float] = {
+    "max_newcomer_overlap": 2.0,
+    "box_margin": -0.1,
+    "lost_s": float("inf"),
+    "confirm_frames": 0,
+    "box_noise": 0.0,
+    "position_noise": -1.0,
+    "velocity_noise": float("nan"),
+    "min_overlap": 1.1,
+}
+OF_BYTETRACK: dict[str, float] = {
+    "low_confidence": -0.1,
+    "high_confidence": 0.05,
+    "new_confidence": 0.3,
+    "min_low_overlap": float("nan"),
+    "min_new_overlap": -1.0,
+}
+OF_SORT: dict[str, float] = {"min_confidence": 1.5}
+OF_OCSORT: dict[str, float] = {
+    "min_recovery_overlap": float("nan"),
+    "recovery_s": -1.0,
+    "direction_weight": float("inf"),
+    "direction_s": -0.1,
+}
+OF_BOTSORT: dict[str, float] = {
+    "max_looks_distance": 1.5,
+    "min_looks_overlap": -0.5,
+    "looks_memory": 2.0,
+}
+BAD = [
+    *[(Sort, *each) for each in (OF_ALL | OF_SORT).items()],
+    *[(ByteTrack, *each) for each in (OF_ALL | OF_BYTETRACK).items()],
+    *[(OCSort, *each) for each in (OF_ALL | OF_SORT | OF_OCSORT).items()],
+    *[(BotSort, *each) for each in (OF_ALL | OF_BYTETRACK | OF_BOTSORT).items()],
+]
+
+
+@pytest.mark.parametrize(("make", "name", "value"), BAD)
+def test_a_parameter_out_of_range_is_refused_by_name(make: Make, name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"^{name}: expected"):
+        make(**{name: value})
+
+
+def test_every_parameter_has_been_out_of_range() -> None:
+    tried = {(make, name) for make, name, _ in BAD}
+    assert tried == {(make, name) for make in OURS for name in signature(make).parameters}
 
 
 @ours

@@ -14,8 +14,10 @@ from gait.distance import euclidean
 from gait.errors import DataError
 from gait.evaluation.features import Features
 from gait.silhouette import judge
+from gait.tracklet import Tracklet
 from pipeline.errors import OutputError
 from pipeline.sinks.tracklets import StoredTracklet, read_tracklet
+from pipeline.values import Embedding
 
 GENUINE, IMPOSTOR, UNKNOWN = 1, 0, -1
 
@@ -106,18 +108,37 @@ def of_results(folders: Sequence[Path], *, gap_s: float) -> Comparisons:
         OutputError: A tracklet is damaged, or there are none.
     """
     stored, places = _stored(folders)
+    embeddings = [each.embedding for each in stored if each.embedding is not None]
+    return of_tracklets([each.tracklet for each in stored], embeddings, gap_s=gap_s, places=places)
+
+
+def of_tracklets(
+    tracklets: Sequence[Tracklet],
+    embeddings: Sequence[Embedding],
+    *,
+    gap_s: float,
+    places: Sequence[int] | None = None,
+) -> Comparisons:
+    """Return the comparisons of tracklets of whom nobody is known, as `of_results` does.
+
+    Args:
+        tracklets: At least one.
+        embeddings: One each.
+        gap_s: Shortest time between two tracklets of one track.
+        places: Which run each is of; None when all are of one.
+    """
     tracks = [
-        (place, s.tracklet.stream, s.tracklet.track_id)
-        for s, place in zip(stored, places, strict=True)
+        (place, t.stream, t.track_id)
+        for t, place in zip(tracklets, places or [0] * len(tracklets), strict=True)
     ]
     names = {track: number for number, track in enumerate(dict.fromkeys(tracks))}
     groups = np.array([names[track] for track in tracks], dtype=np.int64)
-    embeddings = np.stack([s.embedding for s in stored if s.embedding is not None])
+    each = np.stack(embeddings)
     return Comparisons(
-        euclidean(embeddings, embeddings, dtype=np.float32),
-        _kinds(stored, tracks, names, groups, gap_s),
+        euclidean(each, each, dtype=np.float32),
+        _kinds(tracklets, tracks, names, groups, gap_s),
         groups,
-        np.array([s.tracklet.quality for s in stored]),
+        np.array([t.quality for t in tracklets]),
     )
 
 
@@ -167,22 +188,22 @@ def _stored(folders: Sequence[Path]) -> tuple[list[StoredTracklet], list[int]]:
 
 
 def _kinds(
-    stored: Sequence[StoredTracklet],
+    tracklets: Sequence[Tracklet],
     tracks: Sequence[tuple[int, str, int]],
     names: dict[tuple[int, str, int], int],
     groups: NDArray[np.int64],
     gap_s: float,
 ) -> NDArray[np.int8]:
     together = np.zeros((len(names), len(names)), dtype=np.bool_)
-    for each, (place, stream, track_id) in zip(stored, tracks, strict=True):
-        for other in each.tracklet.companions:
+    for each, (place, stream, track_id) in zip(tracklets, tracks, strict=True):
+        for other in each.companions:
             if (place, stream, other) in names:
                 one, two = names[place, stream, track_id], names[place, stream, other]
                 together[one, two] = together[two, one] = True
-    starts = np.array([s.tracklet.times_s[0] for s in stored])
-    ends = np.array([s.tracklet.times_s[-1] for s in stored])
+    starts = np.array([t.times_s[0] for t in tracklets])
+    ends = np.array([t.times_s[-1] for t in tracklets])
     gaps = np.maximum(starts[:, None] - ends, starts - ends[:, None])
-    kinds = np.full((len(stored), len(stored)), UNKNOWN, dtype=np.int8)
+    kinds = np.full((len(tracks), len(tracks)), UNKNOWN, dtype=np.int8)
     kinds[(groups[:, None] == groups) & (gaps >= gap_s)] = GENUINE
     kinds[together[np.ix_(groups, groups)]] = IMPOSTOR
     return kinds

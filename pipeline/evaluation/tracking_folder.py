@@ -145,6 +145,12 @@ class Sequence:
             DataError: The file is missing or damaged, or a confidence is neither in 0..1 nor -1.
         """
         path = self.folder / DETECTIONS if folder is None else _result(folder, self.name)
+        if not path.exists():
+            raise DataError(
+                f"{path}: no such file; expected what a detector found, lines of "
+                "frame,-1,left,top,width,height,confidence. Scenes of `synth video` come without: "
+                "write a detector's there, or give their folder with --detections"
+            )
         boxes = self._read(path, at_least=_BOX_COLUMNS + 1)
         confidence = boxes.column(0, 1.0)
         confidence = np.where(confidence == -1, 1.0, confidence)

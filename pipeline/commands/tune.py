@@ -113,13 +113,17 @@ def tune(
     try:
         with _progress(search, trials, len(material)) as (on_recording, on_trial):
             search.run(trials=trials, minutes=minutes, on_recording=on_recording, on_trial=on_trial)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Stopped. The same command goes on.")
+        raise
     finally:
         if (best := search.best) is not None:
             _write(out, config, best, f"{objective.value} on {folder.resolve().name}, seed {seed}")
+            words = f"{best.trials} sets tried. The best is in {out}"
+            Console(highlight=False, soft_wrap=True).print(escape(words))
     if best is None:
         raise PipelineError(f"none of {search.tried} sets of parameters could be tried; see {file}")
     _print(Console(), config, best.config, {folder.name: material, "--test": unseen})
-    Console().print(f"{best.trials} sets tried. Wrote {escape(str(out))}", soft_wrap=True)
 
 
 def _parsed(text: str) -> tuple[str, tuple[float, float]]:

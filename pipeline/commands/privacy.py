@@ -268,14 +268,16 @@ def _named_by(pseudonyms: Collection[str], places: Mapping[str, Place]) -> str |
     from pipeline.privacy.labels import Labels
     from pipeline.privacy.places import LinesPlace, RowsPlace
 
-    uids: set[str] = set()
+    uids: dict[str, str] = {}
     for each in places.values():
         if isinstance(each, DataFolder | LinesPlace | RowsPlace):
             with suppress(PipelineError):  # the removal says what cannot be read
                 for _, content in each.sightings_of(Labels(frozenset(pseudonyms))):
-                    uids.update(filter(None, [content.get("gallery", each.gallery)]))
+                    if uid := content.get("gallery", each.gallery):
+                        uids.setdefault(uid, each.name)
     if len(uids) > 1:
-        raise _several(pseudonyms, f"say which with --of: {', '.join(sorted(uids))}")
+        which = ", ".join(f"{uid} (such as in {name})" for uid, name in sorted(uids.items()))
+        raise _several(pseudonyms, f"say which with --of: {which}")
     return next(iter(uids), None)
 
 

@@ -100,8 +100,8 @@ def enrol(
         print_json(person_data(person))
     else:
         say(
-            f"{identity.label} ({identity.pseudonym}) is known by {person.num_exemplars} of "
-            f"{len(exemplars)} tracklets: {'; '.join(walk.description for walk in chosen)}"
+            f"{identity.label} ({identity.pseudonym}) is known by {person.num_exemplars} tracklets "
+            f"now; given: {'; '.join(walk.description for walk in chosen)}"
         )
 
 

@@ -70,7 +70,7 @@ class Walk:
         where = f", from pixel {' to '.join(ways)}" if ways else ""
         return (
             f"{self.stream}/{self.track_id}: {start} to {end}{where}, "
-            f"{len(self.tracklets)} tracklets"
+            f"{len(self.tracklets)} tracklet{'' if len(self.tracklets) == 1 else 's'}"
         )
 
 

@@ -125,7 +125,7 @@ def read_people(path: Path, *, with_names: bool = True) -> Arrivals:
     names = [person.name for person in file.people if person.name is not None]
     if names and not with_names:
         raise GalleryError(
-            f"{path}: {len(names)} people in it have names, which are not switched on here "
+            f"{path}: it has people with names ({len(names)}), which are not switched on here "
             f"(gallery.mode: named)"
         )
     exemplars = _exemplars(file, embeddings, silhouettes)

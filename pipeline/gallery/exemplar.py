@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gait.distance import euclidean
 from gait.tracklet import Tracklet
+from pipeline.errors import GalleryError
 from pipeline.values import Embedding
 
 EMBEDDING_SHAPE = (256, 16)
@@ -88,8 +89,8 @@ class Exemplar:
         """Return what is kept of `tracklet`.
 
         Raises:
-            ValueError: The tracklet has no silhouettes, or the embedding has another shape or
-                holds numbers that are not finite.
+            ValueError: The tracklet has no silhouettes.
+            UnusableEmbedding: The embedding has another shape or holds numbers that are not finite.
         """
         if not len(tracklet):
             raise ValueError(
@@ -139,20 +140,24 @@ def within_budget(
     return sorted(kept)
 
 
+class UnusableEmbedding(GalleryError, ValueError):
+    """An embedding that nothing can be compared with: a bad argument, or bad weights."""
+
+
 def rounded_embedding(embedding: Embedding, uid: str) -> Embedding:
     """Return an embedding as it will be when it is read back.
 
     Raises:
-        ValueError: It has another shape, or holds numbers that are not finite.
+        UnusableEmbedding: It has another shape, or holds numbers that are not finite.
     """
     if embedding.shape != EMBEDDING_SHAPE:
-        raise ValueError(
+        raise UnusableEmbedding(
             f"{uid}: expected an embedding of shape {EMBEDDING_SHAPE}, got {embedding.shape}"
         )
     with np.errstate(over="ignore"):
         rounded = embedding.astype(STORED).astype(np.float32)
     if not np.isfinite(rounded).all():
-        raise ValueError(
+        raise UnusableEmbedding(
             f"{uid}: expected an embedding of finite numbers below {np.finfo(STORED).max:.0f}, "
             f"got {_oddest(embedding)}; look at the weights and the silhouettes"
         )

@@ -145,7 +145,7 @@ def test_a_name_is_given_once_and_walks_are_added_to_it(run, anna, tracklets):
     assert "Anna is enrolled already" in printed
     code, printed = run("enrol", "Anna", *tracklets[1], *NAMED, "--add")
     assert code == 0
-    assert f"is known by {len(anna) + len(tracklets[1])} of" in printed
+    assert f"is known by {len(anna) + len(tracklets[1])} tracklets now" in printed
 
 
 def test_too_short_a_walk_is_refused_with_what_is_needed(run, walks, tmp_path):

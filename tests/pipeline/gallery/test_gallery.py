@@ -15,7 +15,7 @@ from gait.tracklet import Tracklet
 from pipeline.errors import GalleryError
 from pipeline.gallery.config import GalleryConfig
 from pipeline.gallery.decision import FixedLimit
-from pipeline.gallery.exemplar import Enrolment, Exemplar
+from pipeline.gallery.exemplar import Enrolment, Exemplar, UnusableEmbedding
 from pipeline.gallery.gallery import Gallery
 from pipeline.gallery.store import GalleryStore
 from pipeline.values import Embedding, Match
@@ -300,7 +300,8 @@ def test_a_number_that_cannot_be_stored_changes_nothing(
     bad = at(1)
     bad[17, 3] = wrong
     with open_gallery(path_of) as gallery:
-        with pytest.raises(ValueError, match=r"door/2/0: expected an embedding of finite numbers"):
+        said = r"door/2/0: expected an embedding of finite numbers"
+        with pytest.raises(UnusableEmbedding, match=said):
             gallery.match([tracklet(1), tracklet(2)], [at(0), bad])
         assert len(gallery) == 0
     assert kept(path_of) == []

@@ -47,7 +47,8 @@ def work(path, seed):
         for step in range(10**9):
             there = {p.identity.label: p for p in store.people()}
             ours = [label for label in there if label.startswith("w")]
-            action = rng.choice(["enrol", "enrol", "merge", "forget"]) if len(ours) > 2 else "enrol"
+            actions = ["enrol", "enrol", "merge", "forget", "hand over"]
+            action = rng.choice(actions) if len(ours) > 2 else "enrol"
             if action == "enrol":
                 name = f"w{seed}x{step}"
                 tell(does="enrol", who=name)
@@ -57,6 +58,12 @@ def work(path, seed):
                 total = sum(there[label].num_exemplars for label in (into, other))
                 tell(does="merge", who=into, other=other, total=min(total, 10))
                 store.merge(there[into].identity, there[other].identity, budget=10)
+            elif action == "hand over":
+                to, who = rng.sample(ours, 2)
+                keys = [kept.id for kept in store.kept(there[who].identity)][1:]
+                total = min(there[to].num_exemplars + len(keys), 10)
+                tell(does="hand over", who=who, to=to, total=total)
+                store.hand_over(keys, there[who].identity, there[to].identity, budget=10)
             else:
                 gone = rng.choice(ours)
                 tell(does="forget", who=gone)
@@ -144,6 +151,8 @@ def applied(people: dict[str, int], step: dict) -> dict[str, int]:
     elif step["does"] == "merge":
         del people[step["other"]]
         people[step["who"]] = step["total"]
+    elif step["does"] == "hand over":
+        people |= {step["who"]: 1, step["to"]: step["total"]}
     else:
         del people[step["who"]]
     return people

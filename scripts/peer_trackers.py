@@ -233,6 +233,8 @@ def _recording(folder: Path, result: Path) -> dict[str, Any]:
         np.loadtxt(path, delimiter=",", ndmin=2).reshape(-1, columns)
         for path, columns in ((folder / "gt" / "gt.txt", 9), (result, 10))
     ]
+    # In our order: where two boxes overlap a person to the same digit, the first is matched.
+    tables = [table[np.lexsort((table[:, 1], table[:, 0]))] for table in tables]
     numbers = [np.unique(table[:, 1], return_inverse=True) for table in tables]
     data: dict[str, Any] = {"gt_ids": [], "tracker_ids": [], "similarity_scores": []}
     for frame in range(1, count + 1):

@@ -59,9 +59,15 @@ def encoder_file(weights: str) -> Path:
     """Return the file of an encoder given by bundled name or by path, which need not exist.
 
     Raises:
-        ModelError: A bundled file is missing or damaged.
+        ModelError: A bundled file is missing or damaged, or its name is mistyped.
     """
-    return _intact(weights) if weights in ENCODERS else Path(weights).expanduser()
+    if weights in ENCODERS:
+        return _intact(weights)
+    path = Path(weights).expanduser()
+    near = difflib.get_close_matches(weights, ENCODERS, n=1)
+    if near and not path.exists():
+        raise ModelError(f"weights {weights!r}: no such file (did you mean {near[0]}?)")
+    return path
 
 
 def resolve(model: str) -> Path:

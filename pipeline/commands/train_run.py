@@ -52,7 +52,14 @@ def run_training(
         )
         if processes.is_first:
             _announce(trainer, settings, folder, processes, console)
-        trainer.run()
+        try:
+            trainer.run()
+        except KeyboardInterrupt:
+            if processes.is_first:
+                newest = Checkpoints(folder / CHECKPOINTS).newest()
+                kept = f"goes on from {newest}" if newest else "begins anew: nothing is saved yet"
+                console.print(f"Stopped. The same command {escape(kept)}", soft_wrap=True)
+            raise
     if processes.is_first:
         Console().print(f"Checkpoints: {escape(str(folder / CHECKPOINTS))}", soft_wrap=True)
 

@@ -50,6 +50,12 @@ def test_an_unknown_model_names_the_known_ones_and_the_nearest() -> None:
         resolve("ssdlite-coco-320")
 
 
+def test_a_mistyped_encoder_is_led_to_its_name_and_a_path_may_not_be_there_yet() -> None:
+    with pytest.raises(ModelError, match=r"did you mean trackletgait-nano\?"):
+        encoder_file("trackletgait-nanno")
+    assert encoder_file("runs/mine.safetensors") == Path("runs/mine.safetensors")
+
+
 def test_a_folder_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="a folder"):
         resolve(str(tmp_path))

@@ -123,6 +123,26 @@ def test_training_lifts_rank_1_from_chance_and_the_weights_serve(
     assert distance(same_a, same_b) < distance(same_a, other)
 
 
+def test_ctrl_c_says_from_where_the_same_command_goes_on(config: Path, tmp_path: Path) -> None:
+    out, changes = tmp_path / "stopped", ["iterations=100000", "evaluation.protocol=null"]
+    process = subprocess.Popen(
+        [*PROGRAM, "train", str(config), *changes, "--out", str(out)],
+        env=ENVIRONMENT, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        ends_s = time.monotonic() + 250
+        while not (out / "checkpoints/00000010").exists():
+            assert time.monotonic() < ends_s
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert re.search(r"The same command goes on from .*stopped/checkpoints/0+\d+", said), said
+
+
 @pytest.mark.slow
 def test_a_run_killed_at_any_moment_goes_on_bit_for_bit(config: Path, tmp_path: Path) -> None:
     changes = ("iterations=24", "checkpoints.every=4", "evaluation.protocol=null")

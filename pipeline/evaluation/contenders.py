@@ -86,15 +86,17 @@ class Contest:
     def _judged(
         self, identities: Mapping[Track, str], distances: NDArray[np.floating[Any]]
     ) -> Contender:
-        case, names = self.case, self.case.names
-        cameras = np.array([camera for camera, _ in case.usable], dtype=np.str_)
-        people = np.array([names[track] for track in case.usable], dtype=np.str_)
-        return Contender(
-            id_f1=case.score(identities).f1,
-            identities=len(set(identities.values()) - {NOBODY}),
-            rank1=cross_camera(distances, cameras, people).rank1,
-            fnir=_missed(distances, cameras, people),
-        )
+        people = set(identities.values()) - {NOBODY}
+        id_f1 = self.case.score(identities).f1
+        return Contender(id_f1, len(people), *self.retrieval(distances))
+
+    def retrieval(self, distances: NDArray[np.floating[Any]]) -> tuple[float, float]:
+        """Return Rank-1 and FNIR across cameras by distances of the usable tracks."""
+        usable, names = self.case.usable, self.case.names
+        cameras = np.array([camera for camera, _ in usable], dtype=np.str_)
+        people = np.array([names[track] for track in usable], dtype=np.str_)
+        rank1 = cross_camera(distances, cameras, people).rank1
+        return rank1, _missed(distances, cameras, people)
 
     def _by_looks(self, distances: NDArray[np.floating[Any]]) -> dict[Track, str]:
         """Return the identities of tracks in their order, at the threshold that is best here."""
@@ -142,6 +144,14 @@ class Walks:
     def min(self) -> NDArray[np.float64]:
         """Return the distances of the nearest tracklets of tracks, shape (M, M)."""
         return np.stack([self._to(track).min(axis=0) for track in range(self.num_tracks)])
+
+    def mean(self) -> NDArray[np.float64]:
+        """Return the mean distances of a track's windows to the nearest of the other's."""
+        return np.stack([self._to(track).mean(axis=0) for track in range(self.num_tracks)])
+
+    def first(self) -> NDArray[np.float64]:
+        """Return the distances of a track's first window to the nearest of the other's."""
+        return np.stack([self._to(track)[0] for track in range(self.num_tracks)])
 
     def fused(self) -> NDArray[np.float64]:
         """Return the distances of tracks as the gallery makes them (`pipeline.gallery.decision`).

@@ -135,6 +135,29 @@ def measure(
         clock: What tells the time.
         only: The ways to measure; all when none is named.
     """
+    ways = {name: way for name, way in _ways(filled).items() if not only or name in only}
+    turns = Turns({name: call for name, (_, call) in ways.items()}, clock=clock)
+    turns.warm_up(*(name for name in ways if name not in BRUTE))
+    turns.run(rounds=rounds, seconds=seconds, once=BRUTE)
+    speeds = []
+    for name, (batch, _) in ways.items():
+        times = turns.times[name]
+        ratio = median(pair_ratios(turns.times[BRUTE[0]], times))
+        speeds.append(
+            Speed(
+                rows=len(filled.matrix),
+                way=name,
+                p50_ms=1000 * times.percentile(50) / batch,
+                p95_ms=1000 * times.percentile(95) / batch,
+                calls=len(times.calls),
+                speedup=None if ratio is None else ratio * batch,
+            )
+        )
+    return speeds
+
+
+def _ways(filled: Filled) -> dict[str, tuple[int, Callable[[], object]]]:
+    """Return how many probes each way takes at once, and the way."""
     matrix, array = filled.matrix, filled.embeddings
     assert array is not None
     probes = itertools.cycle(filled.probes)
@@ -142,7 +165,7 @@ def measure(
     def some(count: int) -> list[Embedding]:
         return list(itertools.islice(probes, count))
 
-    ways: dict[str, tuple[int, Callable[[], object]]] = {
+    return {
         BRUTE[0]: (1, lambda: euclidean(some(1)[0][np.newaxis], array).argmin()),
         BRUTE[1]: (
             1,
@@ -155,25 +178,6 @@ def measure(
         "search, batches of 64": (64, lambda: matrix.search(some(64))),
         "search_owners, batches of 64": (64, lambda: matrix.search_owners(some(64))),
     }
-    ways = {name: way for name, way in ways.items() if not only or name in only}
-    turns = Turns({name: call for name, (_, call) in ways.items()}, clock=clock)
-    turns.warm_up(*(name for name in ways if name not in BRUTE))
-    turns.run(rounds=rounds, seconds=seconds, once=BRUTE)
-    speeds = []
-    for name, (batch, _) in ways.items():
-        times = turns.times[name]
-        ratio = median(pair_ratios(turns.times[BRUTE[0]], times))
-        speeds.append(
-            Speed(
-                rows=len(matrix),
-                way=name,
-                p50_ms=1000 * times.percentile(50) / batch,
-                p95_ms=1000 * times.percentile(95) / batch,
-                calls=len(times.calls),
-                speedup=None if ratio is None else ratio * batch,
-            )
-        )
-    return speeds
 
 
 def agreement(filled: Filled, count: int) -> int:

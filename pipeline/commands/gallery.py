@@ -27,6 +27,7 @@ from pipeline.commands.gallery_tables import (
     people_text,
     person_data,
     print_answers,
+    print_enrolled,
     print_json,
     print_people,
     print_person,
@@ -99,10 +100,7 @@ def enrol(
     if as_json:
         print_json(person_data(person))
     else:
-        say(
-            f"{identity.label} ({identity.pseudonym}) is known by {person.num_exemplars} tracklets "
-            f"now; given: {'; '.join(walk.description for walk in chosen)}"
-        )
+        print_enrolled(person, chosen)
 
 
 @app.command("list")

@@ -15,6 +15,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from pipeline.gallery.decision import Limit
+    from pipeline.gallery.enrolment import Walk
     from pipeline.gallery.exemplar import Identity
     from pipeline.gallery.lookup import Answer
     from pipeline.gallery.records import Kept, Person
@@ -33,6 +34,15 @@ def people_text(count: int) -> str:
 def print_json(value: object) -> None:
     """Print one JSON value, for programs."""
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def print_enrolled(person: Person, walks: Sequence[Walk]) -> None:
+    """Print by what somebody is known now, and from which walks."""
+    who = person.identity
+    say(
+        f"{who.label} ({who.pseudonym}) is known by {person.num_exemplars} tracklets now; given: "
+        f"{'; '.join(walk.description for walk in walks)}"
+    )
 
 
 def print_people(people: Sequence[Person]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,21 +67,16 @@ def re_embed(
             f"(--drop-others), or enrol again into a new gallery"
         )
     embeddings: dict[int, Embedding] = {}
-    batch: list[Kept] = []
-    for kept in store.kept(whole=True):
-        batch += [kept] if kept.silhouettes is not None else []
-        if len(batch) == _AT_ONCE:
-            embeddings |= _embedded(batch, encoder)
-            batch.clear()
-            on_progress(len(embeddings))
-    embeddings |= _embedded(batch, encoder)
+    pictured = (kept for kept in store.kept(whole=True) if kept.silhouettes is not None)
+    while batch := list(islice(pictured, _AT_ONCE)):
+        embeddings |= _embedded(batch, encoder)
+        on_progress(len(embeddings))
     store.embed_again(embeddings, model_hash=encoder.model_hash, revision=revision)
     return ReEmbedded(len(embeddings), len(everything) - len(embeddings))
 
 
 def _embedded(batch: list[Kept], encoder: Encoder) -> dict[int, Embedding]:
-    walks = [kept.silhouettes for kept in batch if kept.silhouettes is not None]
-    embeddings = encoder.embed(walks) if walks else []
+    embeddings = encoder.embed([kept.silhouettes for kept in batch if kept.silhouettes is not None])
     return {
         kept.id: rounded_embedding(embedding.astype(np.float32), f"exemplar {kept.id}")
         for kept, embedding in zip(batch, embeddings, strict=True)

@@ -132,11 +132,6 @@ class StoredGallery(Closing):
         """Return whether somebody's enrolment has ended, though no purge has removed them yet."""
         return identity.expires_s is not None and identity.expires_s <= self._clock()
 
-    def num_identities(self) -> int:
-        """Return how many people the gallery holds."""
-        with self._database.reading() as session:
-            return session.scalars(select(func.count()).select_from(IdentityRow)).one()
-
     def model_hash(self) -> str:
         """Return the hash of the weights that made the embeddings."""
         with self._database.reading() as session:

@@ -10,7 +10,9 @@ import pytest
 
 from gait.tracklet import Tracklet
 from pipeline.gallery.exemplar import Exemplar
+from pipeline.gallery.gallery import Gallery
 from pipeline.values import Embedding
+from tests.pipeline.gallery.matching import open_gallery
 from tests.servers.postgres import PASSWORD, PostgresServer, postgres_programs
 
 
@@ -69,6 +71,17 @@ def exemplar() -> Callable[..., Exemplar]:
         return Exemplar.of(make_tracklet(track_id, **more), make_embedding(at))
 
     return make
+
+
+@pytest.fixture
+def gallery() -> Iterator[Gallery]:
+    with open_gallery() as gallery:
+        yield gallery
+
+
+@pytest.fixture
+def path_of(tmp_path: Path) -> Path:
+    return tmp_path / "people.gallery"
 
 
 @pytest.fixture(scope="session")

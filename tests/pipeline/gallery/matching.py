@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from gait.tracklet import Tracklet
+from pipeline.errors import GalleryError
 from pipeline.gallery.config import GalleryConfig
 from pipeline.gallery.gallery import Gallery
 from pipeline.values import Embedding, Match
+
+UNSPLIT = {"purity_margin": None}  # whatever its tracklets look like, a track is one person
 
 
 def open_gallery(path: Path | None = None, *, threshold: float = 1.0, **more: object) -> Gallery:
@@ -25,3 +28,7 @@ def at(distance: float) -> Embedding:
 
 def match(gallery: Gallery, tracklet: Tracklet, embedding: Embedding) -> Match:
     return gallery.match([tracklet], [embedding])[0]
+
+
+def no_room(*_: object) -> None:
+    raise GalleryError("no room")

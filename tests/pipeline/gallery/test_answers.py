@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,6 @@ from pipeline.values import Match
 from tests.pipeline.gallery.matching import at, match, open_gallery
 
 MakeTracklet = Callable[..., Tracklet]
-
-
-@pytest.fixture
-def gallery() -> Iterator[Gallery]:
-    with open_gallery() as gallery:
-        yield gallery
 
 
 def test_the_runner_up_is_the_nearest_person_it_is_not(

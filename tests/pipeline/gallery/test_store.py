@@ -38,7 +38,7 @@ def test_what_was_enrolled_is_there_when_the_gallery_is_opened_again(
         third_key = store.add(first, exemplar(2, at=0.2))
     with open_store(path) as store:
         stored = list(store.exemplars())
-        assert store.num_identities() == 2
+        assert len(store.people()) == 2
     assert [row.id for row in stored] == [first_key, second_key, third_key]
     assert [row.identity for row in stored] == [first, second, first]
     assert [identity.pseudonym for identity in (first, second)] == ["person-001", "person-002"]
@@ -209,7 +209,7 @@ def test_what_a_database_cannot_hold_is_refused_and_changes_nothing(
     with open_store(None) as store:
         with pytest.raises(GalleryError, match="cannot be used"):
             store.found(replace(exemplar(), **wrong))
-        assert store.num_identities() == 0
+        assert len(store.people()) == 0
 
 
 def test_silhouettes_that_were_cut_short_are_damage(path: Path, exemplar: MakeExemplar) -> None:
@@ -271,7 +271,7 @@ def test_a_writer_waits_for_another_process_no_longer_than_the_time_out(
         other.execute("COMMIT")
         other.close()
         store.found(exemplar(1))
-        assert store.num_identities() == 1
+        assert len(store.people()) == 1
 
 
 _FILL_UP = """
@@ -294,7 +294,7 @@ try:
         stored += 1
 except GalleryError as error:
     message = str(error)
-in_the_middle = store.num_identities(), len(list(store.exemplars()))
+in_the_middle = len(store.people()), len(list(store.exemplars()))
 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 store.found(exemplar(2000))
 print(stored, *in_the_middle, message, sep="|")
@@ -312,7 +312,7 @@ def test_a_full_disk_is_said_and_the_gallery_stays_whole(path: Path) -> None:
     assert "room" in message
     assert "what was stored before is safe" in message
     with open_store(path) as store:  # the one written after room was made is there too
-        assert store.num_identities() == len(list(store.exemplars())) == int(stored) + 1
+        assert len(store.people()) == len(list(store.exemplars())) == int(stored) + 1
 
 
 def test_several_threads_write_at_once(path: Path, exemplar: MakeExemplar) -> None:

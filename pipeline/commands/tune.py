@@ -17,7 +17,7 @@ from rich.table import Table
 
 from gait.data.atomic import write_atomically
 from gait.errors import ConfigError
-from pipeline.errors import PipelineError
+from pipeline.errors import OutputError, PipelineError
 
 if TYPE_CHECKING:
     from pipeline.evaluation.tracking_search import Found, Material, Search
@@ -111,7 +111,7 @@ def tune(
     file = study or out.with_name(out.name + ".study")
     search = Search(config, material, objective=objective.value, space=space, seed=seed, file=file)
     try:
-        with _progress(search, trials, len(material)) as (on_recording, on_trial):
+        with _kept_in(file), _progress(search, trials, len(material)) as (on_recording, on_trial):
             search.run(trials=trials, minutes=minutes, on_recording=on_recording, on_trial=on_trial)
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped. The same command goes on.")
@@ -124,6 +124,23 @@ def tune(
     if best is None:
         raise PipelineError(f"none of {search.tried} sets of parameters could be tried; see {file}")
     _print(Console(), config, best.config, {folder.name: material, "--test": unseen})
+
+
+@contextmanager
+def _kept_in(file: Path) -> Iterator[None]:
+    """Say in words that trials cannot be written; those before are safe."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__context__  # Optuna stumbles over its own assertions then
+        if cause is None:
+            raise
+        raise OutputError(
+            f"{file}: cannot keep the trials there ({cause.strerror}); make room, or give another "
+            "file with --study"
+        ) from error
 
 
 def _parsed(text: str) -> tuple[str, tuple[float, float]]:
@@ -140,7 +157,7 @@ def _parsed(text: str) -> tuple[str, tuple[float, float]]:
 
 def _write(out: Path, config: TrackerConfig, best: Found, how: str) -> None:
     """Write what differs from the defaults, as a pipeline's YAML."""
-    defaults = type(config)().model_dump()
+    defaults = type(config)(kind=config.kind).model_dump()
     found = {
         key: round(value, 4) if isinstance(value, float) else value
         for key, value in best.config.model_dump().items()

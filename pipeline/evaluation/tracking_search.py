@@ -269,13 +269,15 @@ def _open(optuna: Any, file: Path, about: dict[str, Any], seed: int) -> Any:
         study = optuna.create_study(
             storage=storage, study_name="tracker", direction="maximize", load_if_exists=True
         )
+        if is_new:
+            study.set_user_attr("about", about)
     except OSError as error:
-        raise DataError(f"{file}: cannot open it ({error.strerror or error})") from error
+        raise DataError(
+            f"{file}: cannot keep the trials there ({error.strerror or error})"
+        ) from error
     except Exception as error:  # a damaged journal fails with whatever its reader stumbles over
         raise DataError(f"{file}: expected the file of a search ({error})") from error
-    if is_new:
-        study.set_user_attr("about", about)
-    elif (old := study.user_attrs.get("about")) != about:
+    if (old := study.user_attrs.get("about")) != about:
         what = [key for key in about if old is None or old.get(key) != about[key]]
         raise DataError(
             f"{file}: holds a search with another {what[0]}; give another --study, or remove it"

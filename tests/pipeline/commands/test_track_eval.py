@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +117,20 @@ def test_ranges_end_where_shares_end_and_leave_out_what_is_fixed() -> None:
 def test_a_range_that_is_none_is_refused(scenes: Path) -> None:
     with pytest.raises(ConfigError, match="expected NAME=LOW:HIGH"):
         run("tune", scenes, "--range", "lost_s=5")
+
+
+def test_a_full_disk_ends_a_search_in_words(scenes: Path, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    limit = (3000, 3000)  # bytes: some trials
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "tune", scenes, "-o", tmp_path / "a.yaml"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "cannot keep the trials there" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
 
 
 def test_a_search_is_written_goes_on_and_repeats_itself(scenes: Path, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _REVIEW_EVERY_S = 10.0
+_MOST_RACES = 5
 
 
 class Gallery(Closing):
@@ -187,11 +188,12 @@ class Gallery(Closing):
         self._store.close()
 
     def _match(self, exemplar: Exemplar) -> Match:
-        try:
-            return self._recognise(exemplar)
-        except Outdated:  # somebody else removed or merged them since `refresh`
-            self._known.refresh()
-            return self._recognise(exemplar)
+        for _ in range(_MOST_RACES):
+            try:
+                return self._recognise(exemplar)
+            except Outdated:  # somebody else removed or merged them since `refresh`
+                self._known.refresh()
+        return self._recognise(exemplar)
 
     def _recognise(self, exemplar: Exemplar) -> Match:
         track = self._tracks.of(exemplar.stream, exemplar.track_id)

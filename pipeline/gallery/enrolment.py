@@ -81,13 +81,11 @@ class Walks:
     Attributes:
         walks: All tracks, also those with nothing to recognise anybody by.
         model_hash: Of the encoder.
-        encoder: What it is, in words.
         problems: What could not be read, a line each.
     """
 
     walks: tuple[Walk, ...]
     model_hash: str
-    encoder: str
     problems: tuple[str, ...] = ()
 
 
@@ -119,13 +117,9 @@ class WalkRun(FileRun):
             pass
         if not self.read_anything:
             raise SourceError("\n".join(self.problems) or "no frame could be read")
-        encoder = self.pipeline.identity.encoder
-        return Walks(
-            walks=tuple(sorted(self._walks.values(), key=lambda w: (w.stream, w.track_id))),
-            model_hash=encoder.model_hash,
-            encoder=encoder.description,
-            problems=tuple(self.problems),
-        )
+        walks = sorted(self._walks.values(), key=lambda walk: (walk.stream, walk.track_id))
+        model_hash = self.pipeline.identity.encoder.model_hash
+        return Walks(tuple(walks), model_hash, tuple(self.problems))
 
     def saw(self, frame: Frame, tracks: Tracks, masks: Sequence[Mask | None]) -> None:
         """Note where everybody is."""
@@ -172,7 +166,7 @@ def walks_of_tracklets(paths: Sequence[Path], config: PipelineConfig) -> Walks:
             key = tracklet.stream, tracklet.track_id
             walk = walks.setdefault(key, Walk(*key, tracklet.seen_s))
             walk.hear(tracklet, embedding, config.assembler.min_length)
-        return Walks(tuple(walks.values()), encoder.model_hash, encoder.description)
+        return Walks(tuple(walks.values()), encoder.model_hash)
 
 
 def _tracklet(path: Path) -> Tracklet:

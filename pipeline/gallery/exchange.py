@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,11 @@ class _Exemplar(_Model):
     quality: float = Field(ge=0, le=1)
     num_silhouettes: _Count
     num_kept: int = Field(ge=0, le=MOST_SILHOUETTES)
+
+    @classmethod
+    def of(cls, kept: Kept) -> Self:
+        told = {name: getattr(kept, name) for name in cls.model_fields if name != "num_kept"}
+        return cls(**told, num_kept=len(_silhouettes(kept)))
 
 
 class _Enrolment(_Model):
@@ -129,16 +135,8 @@ def read_people(path: Path, *, with_names: bool = True) -> Arrivals:
             f"(gallery.mode: named)"
         )
     exemplars = _exemplars(file, embeddings, silhouettes)
-    arrivals = tuple(
-        Arrival(
-            name=person.name,
-            enrolment=_enrolment(person.enrolment),
-            enrolled_s=None if person.enrolment is None else person.enrolment.enrolled_s,
-            exemplars=tuple(next(exemplars) for _ in person.exemplars),
-        )
-        for person in file.people
-    )
-    return Arrivals(str(path), file.model_hash, arrivals)
+    people = tuple(_arrival(person, exemplars) for person in file.people)
+    return Arrivals(str(path), file.model_hash, people)
 
 
 def _silhouettes(kept: Kept) -> NDArray[np.uint8]:
@@ -146,38 +144,24 @@ def _silhouettes(kept: Kept) -> NDArray[np.uint8]:
 
 
 def _described(person: Person, kept: Sequence[Kept]) -> _Person:
-    known = person.enrolment
+    known, since_s = person.enrolment, person.enrolled_s or person.created_s
     return _Person(
         pseudonym=person.identity.pseudonym,
         name=person.identity.name,
-        enrolment=None
-        if known is None
-        else _Enrolment(
-            basis=known.basis,
-            purpose=known.purpose,
-            by=known.by,
-            expires_s=known.expires_s,
-            enrolled_s=person.enrolled_s or person.created_s,
-        ),
-        exemplars=tuple(
-            _Exemplar(
-                tracklet_uid=each.tracklet_uid,
-                stream=each.stream,
-                track_id=each.track_id,
-                times_s=each.times_s,
-                quality=each.quality,
-                num_silhouettes=each.num_silhouettes,
-                num_kept=len(_silhouettes(each)),
-            )
-            for each in kept
-        ),
+        enrolment=None if known is None else _Enrolment(**asdict(known), enrolled_s=since_s),
+        exemplars=tuple(_Exemplar.of(each) for each in kept),
     )
 
 
-def _enrolment(given: _Enrolment | None) -> Enrolment | None:
-    if given is None:
-        return None
-    return Enrolment(given.basis, given.purpose, given.by, given.expires_s)
+def _arrival(person: _Person, exemplars: Iterator[Exemplar]) -> Arrival:
+    told = None if person.enrolment is None else person.enrolment.model_dump()
+    since_s = None if told is None else told.pop("enrolled_s")
+    return Arrival(
+        name=person.name,
+        enrolment=None if told is None else Enrolment(**told),
+        enrolled_s=since_s,
+        exemplars=tuple(next(exemplars) for _ in person.exemplars),
+    )
 
 
 def _read(path: Path) -> tuple[_File, NDArray[Any], NDArray[np.uint8]]:
@@ -215,16 +199,9 @@ def _exemplars(
         embedding: Embedding = half.astype(np.float32)
         if not np.isfinite(embedding).all():
             raise GalleryError(f"{each.tracklet_uid}: expected finite numbers in the embedding")
-        yield Exemplar(
-            tracklet_uid=each.tracklet_uid,
-            stream=each.stream,
-            track_id=each.track_id,
-            times_s=each.times_s,
-            quality=each.quality,
-            num_silhouettes=each.num_silhouettes,
-            embedding=embedding,
-            silhouettes=silhouettes[end - each.num_kept : end] if each.num_kept else None,
-        )
+        kept = silhouettes[end - each.num_kept : end] if each.num_kept else None
+        told = each.model_dump(exclude={"num_kept"})
+        yield Exemplar(**told, embedding=embedding, silhouettes=kept)
 
 
 def _first(error: ValidationError) -> str:

@@ -113,24 +113,6 @@ class Changes:
     exemplars: tuple[StoredExemplar, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Forgotten:
-    """What was removed of somebody.
-
-    Attributes:
-        identity: Who it was.
-        exemplars: Keys of the exemplars that went.
-        num_silhouettes: How many of these had silhouettes.
-        problem: Why their bytes are still in the file, although no row is; None when they are
-            gone. The next who opens the gallery, or `scrub`, tries again.
-    """
-
-    identity: Identity
-    exemplars: tuple[int, ...]
-    num_silhouettes: int
-    problem: str | None = None
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrival:
     """Somebody who comes from another gallery.

@@ -6,13 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from sqlalchemy import func, select
 
 from pipeline.errors import GalleryError
 from pipeline.gallery.exemplar import Enrolment, Exemplar, Identity
-from pipeline.gallery.records import Arrivals, Forgotten, Outdated
+from pipeline.gallery.records import Arrivals, Outdated
 from pipeline.gallery.stored import StoredGallery, identity_of
-from pipeline.gallery.tables import ExemplarRow, IdentityRow
+from pipeline.gallery.tables import IdentityRow
 from pipeline.gallery.writing import Writing
 from pipeline.privacy.pseudonyms import period_of
 from pipeline.values import Embedding
@@ -216,8 +215,11 @@ class GalleryStore(StoredGallery):
             writing.move(sorted(keys), row.id)
             return identity_of(row)
 
-    def forget(self, identity: Identity, *, scrubbing: bool = True) -> Forgotten:
-        """Remove somebody with everything that is kept of them, also from the file's free pages.
+    def forget(self, identity: Identity, *, scrubbing: bool = True) -> str | None:
+        """Remove somebody with everything that is kept; return why bytes are left, None without any.
+
+        No row is left in any case, but free pages of the file may be, while somebody reads it. The
+        next who opens the gallery, or `scrub`, tries again.
 
         Args:
             identity: Who.
@@ -230,22 +232,15 @@ class GalleryStore(StoredGallery):
         """
         with self._writing() as writing:
             row = writing.identity(identity)
-            keys = writing.keys_of(row.id)
-            kept = select(func.count(ExemplarRow.silhouettes)).where(
-                ExemplarRow.identity_id == row.id
-            )
-            forgotten = Forgotten(
-                identity_of(row), tuple(keys), writing.session.scalars(kept).one()
-            )
-            writing.remove_exemplars(keys)
+            writing.remove_exemplars(writing.keys_of(row.id))
             writing.remove_identity(row)
             writing.gallery.is_scrubbed = False
         try:
             if scrubbing:
                 self.scrub()
         except GalleryError as error:
-            return replace(forgotten, problem=str(error))
-        return forgotten
+            return str(error)
+        return None
 
     def seal(self) -> int:
         """Seal what is not sealed with the site's first key; return how many exemplars were not.

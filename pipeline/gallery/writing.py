@@ -230,7 +230,8 @@ class Writing:
 
     def free_uid(self, identity_id: int, uid: str) -> str:
         """Return a uid that none of an identity's exemplars has."""
-        taken = set(self._uids(identity_id))
+        query = select(ExemplarRow.tracklet_uid).where(ExemplarRow.identity_id == identity_id)
+        taken = set(self.session.scalars(query))
         return next(name for n in count(2) if (name := f"{uid}#{n}") not in taken)
 
     def is_alike(self, key: int, exemplar: Exemplar) -> bool:
@@ -242,10 +243,6 @@ class Writing:
         """Return whether somebody has a pseudonym."""
         query = select(func.count()).where(IdentityRow.pseudonym == pseudonym)
         return bool(self.session.scalars(query).one())
-
-    def _uids(self, identity_id: int) -> list[str]:
-        query = select(ExemplarRow.tracklet_uid).where(ExemplarRow.identity_id == identity_id)
-        return list(self.session.scalars(query))
 
     def _forget_old_removals(self) -> None:
         oldest = self.revision - REMEMBERED_REVISIONS

@@ -82,7 +82,7 @@ class GalleryPlace:
             if not labels.are_among(called, self.store.uid):
                 continue
             exemplars = list(self.store.kept(person.identity))
-            problem = None if is_dry_run else self.store.forget(person.identity).problem
+            problem = None if is_dry_run else self.store.forget(person.identity)
             yield from _removed_person(self.name, person, exemplars)
             if problem:
                 raise GalleryError(

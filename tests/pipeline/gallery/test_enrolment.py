@@ -20,7 +20,7 @@ def found(*tracklets: Tracklet) -> Walks:
     for each in tracklets:
         walk = walks.setdefault(each.track_id, Walk(each.stream, each.track_id, each.seen_s))
         walk.hear(each, EMBEDDING if len(each) else None, 15)
-    return Walks(tuple(walks.values()), "a" * 64, "an encoder")
+    return Walks(tuple(walks.values()), "a" * 64)
 
 
 def test_one_person_needs_no_choice_and_passers_by_do_not_count(tracklet: MakeTracklet) -> None:

@@ -53,7 +53,7 @@ def test_a_migrated_gallery_is_used_like_a_new_one(old: Path, exemplar) -> None:
         assert store.found(exemplar(9))[0].pseudonym == "person-004"
         everybody = [person.identity for person in store.people()]
         store.merge(everybody[0], everybody[1])
-        assert store.forget(everybody[2]).problem is None
+        assert store.forget(everybody[2]) is None
         assert len(store.changes_since().exemplars) == 4
 
 

@@ -64,9 +64,7 @@ def test_what_is_forgotten_is_gone_from_every_byte(
             patterns.append(kept.embedding.astype("<f2").tobytes()[1000:1032])
         for pattern in patterns:
             assert pattern in bytes_of(where, postgres), pattern
-        forgotten = store.forget(anna)
-        assert forgotten.problem is None
-        assert (len(forgotten.exemplars), forgotten.num_silhouettes) == (4, 4)
+        assert store.forget(anna) is None
         for pattern in patterns:
             assert pattern not in bytes_of(where, postgres), pattern
         assert labels(store) == {"Berta": 1}
@@ -83,8 +81,7 @@ def test_bytes_that_a_reader_held_back_go_when_the_gallery_is_opened_again(
         store.found(exemplar(2))
         reading = store.exemplars()
         next(reading)
-        forgotten = store.forget(anna)
-        assert forgotten.problem is not None
+        assert "another process" in (store.forget(anna) or "")
         assert "SECRETNAME" not in labels(store)
         reading.close()
     with open_store(path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -22,10 +22,43 @@ from pipeline.evaluation.perceived import Perceived
 from pipeline.evaluation.scene import Scene
 from pipeline.gallery.config import GalleryConfig
 from pipeline.gallery.sightings import SightingBook
-from pipeline.values import Embedding
+from pipeline.values import Embedding, Sighting
 
 Track = tuple[str, int]
 """Camera and track id."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Identities(Mapping[Track, str]):
+    """Who each track is, "" for nobody.
+
+    Attributes:
+        last: At its end.
+        parts: Of each track that was split, from when in seconds it is whom, in order.
+    """
+
+    last: Mapping[Track, str]
+    parts: Mapping[Track, Sequence[tuple[float, str]]]
+
+    @classmethod
+    def of(cls, sightings: Iterable[Sighting]) -> Self:
+        """Return what sightings say, of which later ones of the same start take back earlier."""
+        found: dict[Track, dict[float, str]] = {}
+        for each in sightings:
+            of_track = found.setdefault((each.stream, each.track_id), {})
+            of_track[each.start_s] = each.identity or NOBODY
+        parts = {track: sorted(of_track.items()) for track, of_track in found.items()}
+        last = {track: of_track[-1][1] for track, of_track in parts.items()}
+        return cls(last, {track: each for track, each in parts.items() if len(each) > 1})
+
+    def __getitem__(self, track: Track) -> str:
+        return self.last[track]
+
+    def __iter__(self) -> Iterator[Track]:
+        return iter(self.last)
+
+    def __len__(self) -> int:
+        return len(self.last)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,13 +123,10 @@ class Case:
             for track, each in tracks.items()
         }
 
-    def identities(self, config: GalleryConfig) -> dict[Track, str]:
-        """Return the identity the product's gallery gives each track, "" where it gives none.
-
-        A track that was split counts as its last part.
-        """
+    def identities(self, config: GalleryConfig) -> Identities:
+        """Return the identity the product's gallery gives each track."""
         book = SightingBook()
-        sightings = []
+        sightings: list[Sighting] = []
         with config.build(model_hash=self.model_hash, threshold=None) as gallery:
             pairs = zip(self.perceived.tracklets, self.embeddings, strict=True)
             for tracklet, embedding in pairs:
@@ -109,7 +139,7 @@ class Case:
             sightings += book.close()
             gallery.settle()
             sightings += book.revise(gallery.revisions())
-        return {(s.stream, s.track_id): s.identity or NOBODY for s in sightings}
+        return Identities.of(sightings)
 
     def score(self, identities: Mapping[Track, str]) -> IdScore:
         """Return how right identities are over all cameras."""
@@ -121,15 +151,26 @@ class Case:
         return {name: id_score({name: self.truth[name]}, {name: named[name]}).f1 for name in named}
 
     def _named(self, identities: Mapping[Track, str]) -> dict[str, Boxes]:
-        return {
-            name: boxes.named(
-                np.array(
-                    [identities.get((name, int(track)), NOBODY) for track in boxes.who.tolist()],
-                    dtype=np.str_,
-                )
-            )
-            for name, boxes in self.found.items()
-        }
+        parts = identities.parts if isinstance(identities, Identities) else {}
+        named = {}
+        for name, boxes in self.found.items():
+            tracks = [(name, int(track)) for track in boxes.who.tolist()]
+            who = np.array([identities.get(track, NOBODY) for track in tracks], dtype=object)
+            times_s = boxes.frames * self._frame_s(name)
+            for track in parts.keys() & set(tracks):
+                rows = boxes.who == str(track[1])
+                for start_s, identity in [(0.0, parts[track][0][1]), *parts[track]]:
+                    who[rows & (times_s > start_s - 1e-6)] = identity
+            named[name] = boxes.named(who.astype(np.str_))
+        return named
+
+    def _frame_s(self, camera: str) -> float:
+        """Return how long a frame of a camera lasts."""
+        for t in self.perceived.tracklets:
+            if t.stream == camera and len(t) > 1:
+                frames = t.frame_indices[-1] - t.frame_indices[0]
+                return float((t.times_s[-1] - t.times_s[0]) / frames)
+        return 0.0
 
 
 def embed(perceived: Perceived, encoder: Encoder) -> list[Embedding | None]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gait.distance import euclidean
 from gait.evaluation.openset import OpenSetConfig, open_set
 from pipeline.evaluation.boxes import NOBODY
-from pipeline.evaluation.case import Case, Track
+from pipeline.evaluation.case import Case, Identities, Track
 from pipeline.evaluation.identity import cross_camera
 from pipeline.evaluation.looks import between
 from pipeline.gallery.config import GalleryConfig
@@ -79,7 +79,7 @@ class Contest:
         found["ours"] = self._judged(self._ids(threshold, {"whereabouts": TOGETHER}), fused)
         return found
 
-    def _ids(self, threshold: float, rules: Mapping[str, Any]) -> dict[Track, str]:
+    def _ids(self, threshold: float, rules: Mapping[str, Any]) -> Identities:
         config = GalleryConfig.model_validate({"threshold": threshold, **rules})
         return self.case.identities(config)
 

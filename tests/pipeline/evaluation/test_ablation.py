@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from gait.tracklet import Tracklet
 from pipeline.evaluation.ablation import Joins, glued, interrupted, joins
 from pipeline.evaluation.boxes import Boxes, TrackTruth
-from pipeline.evaluation.case import Case
+from pipeline.evaluation.case import Case, Identities
 from pipeline.evaluation.perceived import Perceived
 from pipeline.gallery.config import GalleryConfig
 from pipeline.gallery.decision import DecisionConfig
-from pipeline.values import Embedding
+from pipeline.values import Embedding, Sighting
 
 
 def window(
@@ -91,3 +93,18 @@ def test_glued_tracks_are_found_and_pure_ones_left(case: Case) -> None:
     assert found.tracks > 0
     assert found.found == found.right == found.tracks
     assert (found.pure, found.falsely_cut) == (2, 0)
+
+
+def test_a_track_that_was_split_counts_as_whom_it_was_when(case: Case) -> None:
+    boxes = Boxes.of((frame, "1", (0, 0, 10, 10)) for frame in range(100))
+    truth = boxes.named(np.array(["p1"] * 40 + ["p2"] * 60))
+    case = replace(case, truth={"door": truth}, found={"door": boxes})
+    track = "door", 1
+    split = Identities.of([sighting("x", 0.2), sighting("z", 4.0), sighting("y", 4.0)])
+    assert split[track] == "y", "the last word counts"
+    assert case.score(split).f1 == 1.0
+    assert case.score({track: "y"}).f1 == 0.6
+
+
+def sighting(identity: str, start_s: float) -> Sighting:
+    return Sighting(identity, "door", 1, start_s, 9.0, 0.5, False, 0.9, 30, (), ())

@@ -74,14 +74,7 @@ class Answers:
     def _probability(
         self, track: Track, distance: float | None, others: Ranked, ways: Mapping[int, Way]
     ) -> float | None:
-        """Return how probable an answer is: its person, or, without a distance, nobody else.
-
-        Args:
-            track: Whose answer it is.
-            distance: To its person; None when nobody but the track knows them, or it is nobody.
-            others: Everybody else, nearest first.
-            ways: How they would have come.
-        """
+        """Return how probable an answer is: its person, or, without a distance, nobody else."""
         if self.calibration is None:
             return None
         if distance is not None and track.identity is not None:

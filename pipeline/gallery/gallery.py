@@ -243,7 +243,7 @@ class Gallery(Closing):
         if was is not None and not self._is_named:
             kept = [each for each in self._store.kept(was) if each.id in track.exemplars]
             given = {each.id for each in kept if each.tracklet_uid in uids}
-            if len(given) == len(self._known.rows_of(was.id)):
+            if len(given) == len(self._known.matrix.rows_of(was.id)):
                 return False
             track.exemplars = given
             track.identity = self._store.split(was, given) if given else None
@@ -313,7 +313,7 @@ class Gallery(Closing):
             return
         was = track.identity
         assert was is not None
-        theirs = {row.key for row in self._known.rows_of(was.id)}
+        theirs = {row.key for row in self._known.matrix.rows_of(was.id)}
         given = track.exemplars & theirs
         if given == theirs:
             return  # nobody but this track tells of them
@@ -373,11 +373,11 @@ class Gallery(Closing):
     def _add(self, track: Track, identity: Identity, exemplar: Exemplar) -> None:
         """Keep an exemplar of a known identity if it is worth its place."""
         assert track.walk is not None
-        kept = self._known.rows_of(identity.id)
+        kept = self._known.matrix.rows_of(identity.id)
         replacing = track.walk.key if track.walk.key in {row.key for row in kept} else None
         if replacing is None and len(kept) >= self._config.max_exemplars:
             staying = within_budget(
-                np.stack([*self._known.embeddings_of(identity.id), exemplar.embedding]),
+                np.stack([*self._known.matrix.embeddings_of(identity.id), exemplar.embedding]),
                 [*(row.quality for row in kept), exemplar.quality],
                 len(kept),
             )

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Collection, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.gallery.coarse import CoarseConfig
 from pipeline.gallery.exemplar import Identity
@@ -56,16 +55,6 @@ class Known:
         """How many people are known."""
         return len(self.identities)
 
-    def rows_of(self, person: int) -> list[Row]:
-        """Return what is known of each exemplar of somebody, oldest first."""
-        rows = [self.matrix[index] for index in self.matrix.rows_of(person)]
-        return sorted(rows, key=lambda row: row.key)
-
-    def embeddings_of(self, person: int) -> NDArray[np.float32]:
-        """Return their embeddings, shape (N, 256, 16), oldest first."""
-        indices = self.matrix.rows_of(person)
-        return self.matrix.embeddings_of(sorted(indices, key=lambda i: self.matrix[i].key))
-
     def nearest_of(
         self, person: int, embedding: Embedding, *, without: Collection[int]
     ) -> list[Neighbour]:
@@ -76,7 +65,7 @@ class Known:
             embedding: The probe.
             without: Keys of exemplars that do not count.
         """
-        keys = [row.key for row in self.rows_of(person) if row.key not in without]
+        keys = [row.key for row in self.matrix.rows_of(person) if row.key not in without]
         found = [
             Neighbour(key, person, float(self.matrix.parts(embedding, key).mean())) for key in keys
         ]
@@ -84,7 +73,7 @@ class Known:
 
     def quality(self, near: Neighbour) -> float | None:
         """Return the quality of an exemplar; None when it is gone."""
-        rows = self.rows_of(near.owner)
+        rows = self.matrix.rows_of(near.owner)
         return next((row.quality for row in rows if row.key == near.key), None)
 
     def refresh(self) -> None:

@@ -55,7 +55,7 @@ class ExemplarMatrix:
 
     Any number of threads may search while another changes rows: a search sees all of a change (512
     rows, where there are more) or nothing. Changes wait for each other and for the searches that
-    have begun. Row numbers stay right only until the row is changed: they are for who does that.
+    have begun. `rows_of` and `embeddings_of` are for the one who changes rows.
 
     Args:
         coarse: How to search only a part of very many; None searches all, and is exact.
@@ -88,25 +88,19 @@ class ExemplarMatrix:
     def __contains__(self, key: int) -> bool:
         return key in self._row_of
 
-    def __getitem__(self, index: int) -> Row:
-        row = self._rows[index]
-        if row is None:
-            raise IndexError(f"row {index}: expected one that is in use; it was removed")
-        return row
-
     @property
     def nbytes(self) -> int:
         """Memory taken for embeddings and sketches, in whole blocks."""
         return sum(block.embeddings.nbytes + block.sketches.nbytes for block in self._blocks)
 
-    def rows_of(self, owner: int) -> Sequence[int]:
-        """Return the indices of one identity's rows."""
-        return list(self._rows_of.get(owner, ()))
+    def rows_of(self, owner: int) -> list[Row]:
+        """Return the rows of one identity, by key: the oldest first."""
+        return sorted(map(self._row, self._rows_of.get(owner, ())), key=lambda row: row.key)
 
-    def embeddings_of(self, rows: Sequence[int]) -> NDArray[np.float32]:
-        """Return the embeddings of some rows, shape (N, 256, 16)."""
-        with self._access.reading():
-            return self._gather(rows).transpose(0, 2, 1).astype(np.float32)
+    def embeddings_of(self, owner: int) -> NDArray[np.float32]:
+        """Return the embeddings of `rows_of`, shape (N, 256, 16)."""
+        indices = [self._row_of[row.key] for row in self.rows_of(owner)]
+        return self._gather(indices).transpose(0, 2, 1).astype(np.float32)
 
     def extend(self, rows: Sequence[Row], embeddings: Floats) -> None:
         """Add rows; many at once take a fraction of the time that one by one would.
@@ -140,7 +134,7 @@ class ExemplarMatrix:
         """
         with self._changes, self._access.changing():
             index = self._row_of[key]
-            self._note(index, replace(self[index], owner=owner))
+            self._note(index, replace(self._row(index), owner=owner))
 
     def remove(self, key: int) -> None:
         """Drop an exemplar and overwrite its embedding with zeros.
@@ -234,7 +228,7 @@ class ExemplarMatrix:
             return
         vectors = vectors_of(self._sketcher.sketch(probes_MPC)[0])
         for n, rows in enumerate(self._coarse.candidates(vectors)):
-            allowed = [row for row in rows if self[row].owner not in barred[n]]
+            allowed = [row for row in rows if self._row(row).owner not in barred[n]]
             self._measure(probes_MPC[n], allowed, bests[n])
 
     def _bounds(self, probes_MPC: NDArray[np.float64]) -> Iterator[NDArray[np.float32]]:
@@ -264,7 +258,7 @@ class ExemplarMatrix:
     def _measure(self, probe_PC: NDArray[np.float64], rows: Sequence[int], best: Best) -> None:
         distances = part_distances(probe_PC, self._gather(rows)).mean(axis=1)
         for index, distance in zip(rows, distances.tolist(), strict=True):
-            best.offer(self[index], distance)
+            best.offer(self._row(index), distance)
 
     def _gather(self, rows: Sequence[int]) -> NDArray[np.float16]:
         """Return shape (N, 16, 256)."""
@@ -273,6 +267,11 @@ class ExemplarMatrix:
             block, place = self._place(index)
             out[number] = block.embeddings[place]
         return out
+
+    def _row(self, index: int) -> Row:
+        row = self._rows[index]
+        assert row is not None
+        return row
 
     def _place(self, index: int) -> tuple[_Block, int]:
         return self._blocks[index // self._block_rows], index % self._block_rows

@@ -216,7 +216,7 @@ class GalleryStore(StoredGallery):
             return identity_of(row)
 
     def forget(self, identity: Identity, *, scrubbing: bool = True) -> str | None:
-        """Remove somebody with everything that is kept; return why bytes are left, None without any.
+        """Remove somebody with everything that is kept; return why bytes are left, if any are.
 
         No row is left in any case, but free pages of the file may be, while somebody reads it. The
         next who opens the gallery, or `scrub`, tries again.

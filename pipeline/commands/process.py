@@ -277,11 +277,14 @@ def _print_sightings(sightings: list[Sighting]) -> None:
 def _print_end(run: FileRun, sightings: list[Sighting]) -> None:
     """Say in words what was found and where the results lie."""
     people = {s.identity for s in sightings if s.identity is not None}
-    brief = sum(s.identity is None for s in sightings)
+    nobody = [s for s in sightings if s.identity is None]
+    brief = sum(not s.num_silhouettes for s in nobody)
+    strangers = f"{_count(len(nobody) - brief, 'track was', 'tracks were')} of nobody known, "
     console = Console(highlight=False)
     console.print(
         f"\n[bold]{_count(len(people), 'identity', 'identities')}[/] in "
-        f"{_count(len(sightings) - brief, 'sighting', 'sightings')}; "
+        f"{_count(len(sightings) - len(nobody), 'sighting', 'sightings')}; "
+        f"{strangers if len(nobody) > brief else ''}"
         f"{_count(brief, 'track was', 'tracks were')} too brief or too hidden to recognise."
     )
     if run.folder is not None:

@@ -7,13 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
 from pipeline import cli
+from pipeline.commands import process
 from pipeline.sources.inputs import sample_path
+from pipeline.values import Sighting
 
 PROGRAM = (sys.executable, "-m", "pipeline.cli")
 
@@ -218,6 +222,15 @@ def test_nobody_in_the_picture_is_an_ordinary_result(run, make_video, tmp_path):
     assert "0 identities" in printed
     assert lines(out / "sightings.jsonl") == []
     assert (out / "report.html").exists()
+
+
+def test_who_is_like_nobody_known_is_not_called_too_brief(capsys):
+    brief = Sighting(None, "door", 1, 0.0, 1.0, None, False, 0.0, 0, (), ())
+    stranger = replace(brief, track_id=2, num_silhouettes=40, quality=0.9)
+    anna = replace(stranger, track_id=3, identity="Anna")
+    process._print_end(SimpleNamespace(folder=None), [brief, stranger, anna])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 identity in 1 sighting; 1 track was of nobody known, 1 track was too brief" in said
 
 
 @pytest.mark.parametrize("size", [(16, 16), (322, 246), (7680, 4320)])

@@ -42,8 +42,9 @@ class StoreConfig(StrictModel):
     key: KeyConfig | None = None
 
     def is_there(self) -> bool:
-        """Return whether the gallery is a file that is there."""
-        return self.path is not None and not is_url(self.path) and Path(self.path).exists()
+        """Return whether the gallery is a file that holds something."""
+        path = None if self.path is None or is_url(self.path) else Path(self.path)
+        return path is not None and path.exists() and path.stat().st_size > 0
 
     def open_store(self, *, model_hash: str | None) -> GalleryStore:
         """Return the open store; the caller closes it.

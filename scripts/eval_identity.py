@@ -13,6 +13,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,8 @@ HELD_OUT = (
     _scene(32, 12, 3, Layout.OVERLAP, 60.0),
     _scene(36, 14, 2, Layout.OVERLAP, 80.0),
 )
+
+OVERLAPPING = {scene.seed for scene in HELD_OUT if scene.layout is Layout.OVERLAP}
 
 HYSTERESIS = {
     "no switching": (0.0, 10_000),
@@ -159,9 +162,22 @@ def _head(cases: Cases) -> list[str]:
 
 def parts_cells(cases: Cases, threshold: float) -> Cells:
     """Return what each part brings, the head first."""
-    return [_head(cases)] + [
+    rows = [_head(cases)] + [
         [name, *_scores(cases, _config(threshold, rules))] for name, rules in PARTS.items()
     ]
+    told = {"whereabouts": TOGETHER | {"overlapping": _pairs(cases)}}
+    part = {(seed, stage): case for (seed, stage), case in cases.items() if seed in OVERLAPPING}
+    if part:
+        seeds = ", ".join(sorted({str(seed) for seed, _ in part}))
+        name = f"ours, told which cameras overlap ({seeds})"
+        rows.append([name, *_scores(part, _config(threshold, told))])
+    return rows
+
+
+def _pairs(cases: Cases) -> list[list[str]]:
+    """Return all pairs of cameras."""
+    names = sorted({camera for case in cases.values() for camera in case.truth})
+    return [list(pair) for pair in combinations(names, 2)]
 
 
 def hysteresis_cells(cases: Cases, threshold: float) -> Cells:

@@ -40,6 +40,21 @@ def test_who_is_on_another_camera_meanwhile_is_somebody_else(tracklet: MakeTrack
         assert match(gallery, tracklet(1, 3.0, stream="yard"), 0.1).is_new
 
 
+def test_cameras_that_look_at_one_place_are_found_out_and_their_people_put_together(
+    tracklet: MakeTracklet,
+) -> None:
+    with open_gallery(whereabouts={"shared_clock": True, "most_odds": 0}) as gallery:
+        for person in range(12):  # each is on both at once, and comes nearer than all others
+            for place, stream in enumerate(("door", "yard")):
+                walk = tracklet(person, 20.0 * person, seconds=9, stream=stream, is_last=True)
+                # 0.8 apart: within the threshold, though not by as much as second thoughts ask for
+                match(gallery, walk, 3.0 * person + 0.8 * place)
+            if person == 0:
+                assert len(gallery) == 2, "at first, nobody is in two places at once"
+        gallery.settle()
+        assert len(gallery) == 12
+
+
 def test_who_left_one_camera_is_found_on_another(tracklet: MakeTracklet) -> None:
     with open_gallery() as gallery:
         match(gallery, tracklet(1, 0.0, stream="door", is_last=True), 0)

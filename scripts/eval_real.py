@@ -184,7 +184,8 @@ def main_table(main: Result, thirds: Result) -> list[list[str]]:
     for name, score in main.scores.items():
         other = thirds.scores[name]
         over = "" if name == BASELINE else _spread(main.gain(name), signed=True)
-        shares = [f"{score.hits[chosen].mean():.0%}" for chosen in (turned, ~turned)]
+        hits = [score.hits[chosen] for chosen in (turned, ~turned)]
+        shares = [f"{each.mean():.0%}" if len(each) else "-" for each in hits]
         rows.append([name, _spread(score.rank1), over, _spread(score.eer), *shares])
         rows[-1] += [_spread(other.rank1), _spread(other.eer)]
     return rows

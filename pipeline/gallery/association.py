@@ -98,17 +98,18 @@ class Association:
         """Return who a track is in hindsight: who is shown, unless another is clearly nearer.
 
         Where nobody but the track tells of who is shown, another one must be well within the limit:
-        two people taken for one are worse than one taken for two. Unless they are on cameras that
-        have turned out to overlap: known before, they would have been taken for one at once.
+        two people taken for one are worse than one taken for two. Somebody on cameras that have
+        turned out to overlap need not be clearly nearer: known before, the two would have been
+        taken for one at once.
         """
         best = fitting[0] if fitting and fitting[0][1] <= limit else None
         if best is None or shown is None:
             return shown if best is None else best[0]
-        own = dict(fitting).get(shown)
+        own, way = dict(fitting).get(shown), ways.get(best[0])
+        if way is not None and way.is_at_once:
+            return best[0]
         if own is None:
-            way = ways.get(best[0])
-            lead = 0.0 if way is not None and way.is_at_once else _MERGE_LEAD
-            return best[0] if limit - best[1] >= lead else shown
+            return best[0] if limit - best[1] >= _MERGE_LEAD else shown
         return best[0] if own - best[1] >= _REVISE_LEAD else shown
 
     def learn(self, track: Track, ranked: Ranked, ways: Mapping[int, Way], limit: Limit) -> None:

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from gait.tracklet import Tracklet
+from pipeline.gallery.association import Association
 from pipeline.gallery.config import GalleryConfig
 from pipeline.gallery.exemplar import Enrolment, Exemplar
 from pipeline.gallery.gallery import Gallery
 from pipeline.gallery.sightings import SightingBook
 from pipeline.gallery.store import GalleryStore
+from pipeline.gallery.whereabouts import Way
 from pipeline.values import Embedding, Match, Sighting
 
 MakeTracklet = Callable[..., Tracklet]
@@ -53,6 +55,15 @@ def test_cameras_that_look_at_one_place_are_found_out_and_their_people_put_toget
                 assert len(gallery) == 2, "at first, nobody is in two places at once"
         gallery.settle()
         assert len(gallery) == 12
+
+
+@pytest.mark.parametrize(("step", "chosen"), [(0, 1), (4, 2)], ids=["at once", "later"])
+def test_second_thoughts_ask_for_no_lead_of_who_is_on_an_overlapping_camera_at_once(
+    step: int, chosen: int
+) -> None:
+    ways = {1: Way("door", "yard", step)}
+    assert Association.better(2, [(1, 0.85), (2, 0.9)], ways, limit=1.0) == chosen
+    assert Association.better(2, [(2, 0.85), (1, 0.9)], ways, limit=1.0) == 2
 
 
 def test_who_left_one_camera_is_found_on_another(tracklet: MakeTracklet) -> None:

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.evaluation.detecting import record_detections
 from pipeline.evaluation.tracking_folder import MotBoxes, find_sequences
 from pipeline.evaluation.tracking_folder import Sequence as Recording
 from pipeline.evaluation.tracking_scores import Tally, score
+from pipeline.stages.appearance import HistogramConfig
 from trackers.boxes import Detections
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,23 +100,8 @@ def rendered(folder: Path, *, seed: int, duration: float) -> list[Scene]:
     for recording in find_sequences(folder):
         if not (recording.folder / "det" / "det.txt").is_file():
             say(f"detecting people on camera {recording.name}")
-            _detect(folder / f"{recording.name}.mp4", recording.folder / "det")
+            record_detections(recording, HistogramConfig().build())
     return [recorded(each, folder.parent, min_visible=0.3) for each in find_sequences(folder)]
-
-
-def _detect(video: Path, folder: Path) -> None:
-    """Write what the bundled detector finds, and the colours people wear."""
-    from pipeline.sources.source import ReadConfig
-    from pipeline.sources.video import VideoSource
-    from pipeline.stages.appearance import HistogramConfig
-    from pipeline.stages.detect import YoloConfig
-
-    detector, looks = YoloConfig().build(), HistogramConfig().build()
-    found: list[Detections] = []
-    with VideoSource(video, video.stem, ReadConfig()) as source:
-        for frame in source:
-            found += looks.describe([frame], detector.detect([frame]))
-    crossing_module().write_detections(folder, found)
 
 
 def without_looks(scene: Scene) -> list[Detections]:

@@ -80,6 +80,14 @@ def track_eval(
         Path | None,
         typer.Option(help="Folder with NAME.txt (or NAME/det/det.txt) instead of those in FOLDER."),
     ] = None,
+    detect: Annotated[
+        bool,
+        typer.Option(
+            "--detect",
+            help="Where a det.txt is missing, write what the bundled detector finds in the video, "
+            "or the pictures, beside the truth.",
+        ),
+    ] = False,
     min_visible: Annotated[
         float,
         typer.Option(
@@ -102,7 +110,7 @@ def track_eval(
     count alone. Exit code 0: done, 1: data that cannot be read, 2: wrong usage.
     """
     from pipeline.evaluation.tracking import followers, named_tracker
-    from pipeline.evaluation.tracking_folder import find_sequences
+    from pipeline.evaluation.tracking_folder import DETECTIONS, find_sequences
 
     names = tracker if tracker is not None else ([] if results else followers())
     trackers = [named_tracker(name) for name in names]
@@ -110,6 +118,10 @@ def track_eval(
     judged: dict[str, _Judged] = {}
     for sequence in sequences:
         with _progress(sequence) as on_frame:
+            if detect and not (sequence.folder / DETECTIONS).is_file():
+                from pipeline.evaluation.detecting import record_detections
+
+                record_detections(sequence, on_frame=on_frame)
             _judge(
                 sequence, trackers, results or [], detections, min_visible, out, judged, on_frame
             )

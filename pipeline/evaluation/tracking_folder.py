@@ -4,7 +4,7 @@
                                                class, visible
                          NAME/det/det.txt      frame, -1, left, top, width, height, confidence
                          NAME/det/features.npy optional: (N, D), a row for each line of det.txt
-                         NAME/seqinfo.ini      frameRate, seqLength
+                         NAME/seqinfo.ini      frameRate, seqLength; imDir, where the pictures are
 
 Frames count from 1 in the files and from 0 here; lines may come in any order.
 """
@@ -106,12 +106,14 @@ class Sequence:
         folder: Where it lies.
         fps: Frames a second.
         num_frames: How many frames there are.
+        pictures: A folder of them, or a video; nobody looks whether it is there.
     """
 
     name: str
     folder: Path
     fps: float
     num_frames: int
+    pictures: Path
 
     def truth(self, min_visible: float = 0.0) -> Truth:
         """Read who is where.
@@ -149,7 +151,7 @@ class Sequence:
             raise DataError(
                 f"{path}: no such file; expected what a detector found, lines of "
                 "frame,-1,left,top,width,height,confidence. Scenes of `synth video` come without: "
-                "write a detector's there, or give their folder with --detections"
+                "`track-eval --detect` writes it, once; or give a folder with --detections"
             )
         boxes = self._read(path, at_least=_BOX_COLUMNS + 1)
         confidence = boxes.column(0, 1.0)
@@ -245,7 +247,8 @@ def read_sequence(folder: Path) -> Sequence:
             f"{path}: expected a frameRate up to 1000 and a seqLength up to {_LONGEST_FRAMES}, "
             f"got {fps:g} and {num_frames}"
         )
-    return Sequence(folder.resolve().name, folder, fps, num_frames)
+    pictures = folder / parser["Sequence"].get("imDir", "img1")
+    return Sequence(folder.resolve().name, folder, fps, num_frames, pictures)
 
 
 def read_boxes(path: Path, at_least: int = _BOX_COLUMNS) -> MotBoxes:

@@ -75,6 +75,21 @@ def test_the_table_fits_a_terminal_and_names_what_it_shows(scenes: Path) -> None
         assert words in said
 
 
+def test_what_the_detector_finds_in_a_rendered_scene_is_written_once(tmp_path: Path) -> None:
+    scene = ("--people", "2", "--cameras", "1", "--duration", "1", "--fps", "5")
+    assert run("synth", "video", tmp_path / "scene", *scene).exit_code == 0
+    with pytest.raises(DataError, match=r"`track-eval --detect` writes it"):
+        run("track-eval", tmp_path / "scene")
+    figures = judged(tmp_path / "scene", "-t", "bytetrack", "--detect")
+    (file,) = tmp_path.glob("scene/**/det.txt")
+    written = file.stat().st_mtime_ns
+    assert (
+        judged(tmp_path / "scene", "-t", "bytetrack", "--detect")["bytetrack"]["all"]["hota"]
+        == (figures["bytetrack"]["all"]["hota"])
+    )
+    assert file.stat().st_mtime_ns == written
+
+
 def test_a_tracker_that_needs_features_says_so(scenes: Path, tmp_path: Path) -> None:
     pytest.importorskip("deep_sort_realtime")
     for name in ("walk-0", "walk-1"):

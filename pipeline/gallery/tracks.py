@@ -12,6 +12,10 @@ from pipeline.gallery.exemplar import Exemplar, Identity
 from pipeline.gallery.whereabouts import Presence
 
 
+_MOST = 20_000
+"""Tracks that are remembered of all streams: a sender whose clock rests must not fill the memory."""
+
+
 @dataclass(slots=True)
 class Walk:
     """What is remembered of a track's present walk.
@@ -168,15 +172,24 @@ class TrackMemory:
     def forget(self) -> None:
         """Drop the tracks that are too far from now, on their stream's clock.
 
-        Either way: a clock that was set back must not keep old tracks for ever.
+        Either way: a clock that was set back must not keep old tracks for ever. Where there are too
+        many nevertheless, the stream that has most loses those that were reported first.
         """
-        for stream, tracks in self._tracks.items():
+        for stream, tracks in list(self._tracks.items()):
             now_s = self._heard_s[stream]
             gone = [t for t in tracks.values() if abs(now_s - t.last_seen_s) > self._remember_s]
             for track in gone:
-                del tracks[track.track_id]
-                for other in self.companions(track):
-                    other.barred |= {track.identity.id} if track.identity else set()
+                self._drop(track)
+            if not tracks:
+                del self._tracks[stream], self._heard_s[stream]
+        for _ in range(len(self) - _MOST):
+            most = max(self._tracks.values(), key=len)
+            self._drop(next(iter(most.values())))
+
+    def _drop(self, track: Track) -> None:
+        del self._tracks[track.stream][track.track_id]
+        for other in self.companions(track):
+            other.barred |= {track.identity.id} if track.identity else set()
 
     def _new(self, tracklet: Tracklet) -> Track:
         evidence, hysteresis = Evidence(self._config), Hysteresis(self._config)

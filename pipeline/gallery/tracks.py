@@ -11,9 +11,8 @@ from pipeline.gallery.decision import DecisionConfig, Evidence, Hysteresis
 from pipeline.gallery.exemplar import Exemplar, Identity
 from pipeline.gallery.whereabouts import Presence
 
-
 _MOST = 20_000
-"""Tracks that are remembered of all streams: a sender whose clock rests must not fill the memory."""
+"""Tracks remembered of all streams: a sender whose clock rests must not fill the memory."""
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 READY  := $(VENV)/.ready
-.PHONY: help setup setup-tensorrt demo test test-all check fix bench bench-encoder bench-live bench-search bench-trackers bench-train eval-real eval-cross ablations chaos clean
+.PHONY: help setup setup-tensorrt demo test test-all check fix bench bench-encoder bench-live bench-search bench-trackers bench-train eval-real eval-cross eval-identity ablations chaos clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -79,6 +79,9 @@ eval-real: $(READY)  ## can it tell real people apart? rewrites the tables of do
 
 eval-cross: $(READY)  ## same people on two cameras: rewrites the tables of docs/cross-camera.md
 	$(BIN)/python scripts/eval_cross_camera.py --page docs/cross-camera.md
+
+eval-identity: $(READY)  ## what windows, places and second thoughts bring: docs/association.md, docs/identity.md
+	$(BIN)/python scripts/eval_identity.py --page docs/association.md --page docs/identity.md
 
 ablations: $(READY)  ## compare the paper's ingredients on SynthGait; MINUTES=60 does a piece
 	$(BIN)/python scripts/ablate.py $(if $(MINUTES),--minutes $(MINUTES))

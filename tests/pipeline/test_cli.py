@@ -40,3 +40,18 @@ def test_the_command_line_answers_without_loading_torch():
 
 def test_the_installed_program_knows_its_version():
     assert importlib.metadata.version("trackletgait") == __version__
+
+
+def test_ctrl_c_while_the_command_line_is_being_loaded_shows_no_traceback():
+    code = """
+import sys
+from pipeline.__main__ import main
+class Interrupts:
+    def find_spec(self, name, path, target=None):
+        if name == "pipeline.cli":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupts())
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")

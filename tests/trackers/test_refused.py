@@ -59,15 +59,21 @@ def bad(frame: Detections, how: str) -> Detections:
         ("infinite", r"Detections\.xyxy\[0\]"),
         ("confidence", r"Detections\.confidence: expected values"),
         ("shape", r"Detections\.confidence: expected shape"),
-        ("looks of other length", r"Detections\.features: expected 8 numbers"),
         ("looks of nobody", r"Detections\.features: expected shape"),
         ("looks of no number", r"Detections\.features: expected finite"),
         ("camera", r"Detections\.camera_motion: expected"),
     ],
 )
 def test_bad_detections_are_refused_and_change_nothing(make: Make, how: str, words: str) -> None:
-    if how == "looks of other length" and make not in (BotSort, DeepSort):
-        pytest.skip("does not look at people")
+    demand_refused(make, how, words)
+
+
+@pytest.mark.parametrize("make", [BotSort, DeepSort])
+def test_who_looks_at_people_refuses_looks_of_another_length(make: Make) -> None:
+    demand_refused(make, "looks of other length", r"Detections\.features: expected 8 numbers")
+
+
+def demand_refused(make: Make, how: str, words: str) -> None:
     frames = crossing(12)
     tracker, twin = make(), make()
     seen_by(tracker, frames[:10])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.commands.gallery_options import WhoArgument
 from pipeline.commands.privacy_options import (
     AuditOption,
     DryRunOption,
@@ -38,7 +39,6 @@ app = typer.Typer(
     help="The site's key, receipts of what was removed, and all that is stored about one person.",
 )
 
-_Who = Annotated[str, typer.Argument(help="Name or pseudonym.", show_default=False)]
 _Where = Annotated[
     list[str],
     typer.Argument(
@@ -121,7 +121,7 @@ def verify_receipt(
 
 @app.command()
 def export(
-    who: _Who,
+    who: WhoArgument,
     where: _Where,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make, or a .zip.")],
     clips: Annotated[
@@ -158,7 +158,7 @@ def export(
 
 @app.command()
 def forget(
-    who: _Who,
+    who: WhoArgument,
     where: _Where,
     everybody: Annotated[
         bool,

@@ -4,6 +4,7 @@ import time
 import pytest
 
 from pipeline.ahead import Ahead
+from tests.threads import no_thread_left
 
 LONG_S = 20.0  # for what takes a moment where nobody else wants the processor
 
@@ -76,7 +77,6 @@ def test_a_step_works_on_the_next_item_while_the_following_step_works_on_this_on
 
 def test_leaving_early_stops_every_thread_and_closes_the_source():
     closed = threading.Event()
-    before = threading.active_count()
 
     def endless():
         try:
@@ -89,6 +89,7 @@ def test_leaving_early_stops_every_thread_and_closes_the_source():
 
     start = time.monotonic()
     with (
+        no_thread_left(),
         Ahead(endless(), depth=2) as numbers,
         Ahead((n * n for n in numbers), depth=2) as squares,
     ):
@@ -97,17 +98,13 @@ def test_leaving_early_stops_every_thread_and_closes_the_source():
                 break
     assert time.monotonic() - start < LONG_S
     assert closed.is_set()
-    assert threading.active_count() == before
 
 
 def test_an_error_in_the_reader_stops_every_thread():
-    before = threading.active_count()
-
     def read():
         with Ahead(iter(int, 1), depth=2) as zeros, Ahead((z for z in zeros), depth=2) as again:
             for _ in again:
                 raise RuntimeError("the reader fails")
 
-    with pytest.raises(RuntimeError, match="reader"):
+    with no_thread_left(), pytest.raises(RuntimeError, match="reader"):
         read()
-    assert threading.active_count() == before

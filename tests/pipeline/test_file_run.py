@@ -1,4 +1,3 @@
-import threading
 import time
 
 import pytest
@@ -8,6 +7,7 @@ from pipeline.config import PipelineConfig
 from pipeline.errors import SourceError
 from pipeline.file_run import FileRun
 from pipeline.sources.inputs import sample_path
+from tests.threads import no_thread_left
 from trackers.boxes import Detections
 
 QUICK = {"output": {"video": False}, "runtime": {"batch_frames": 1}}
@@ -49,22 +49,19 @@ class FailingSegmenter:
 def test_a_stage_that_fails_ends_the_run_and_leaves_no_thread(tmp_path, stage, failing):
     run = FileRun(sample_path(), out=tmp_path / "out", config=config())
     setattr(run.pipeline.perception, stage, failing)
-    before = threading.active_count()
     start = time.monotonic()
-    with pytest.raises(RuntimeError, match="failed"):
+    with no_thread_left(), pytest.raises(RuntimeError, match="failed"):
         list(run.sightings())
     assert time.monotonic() - start < 20  # within a second where nobody else wants the processor
-    assert threading.active_count() == before
     assert '"failed"' in (tmp_path / "out" / "run.json").read_text()
 
 
 def test_leaving_the_sightings_early_ends_every_thread(tmp_path, make_video):
-    before = threading.active_count()
     run = FileRun(sample_path(), config=config(assembler={"window": 5, "min_length": 1}))
-    sightings = run.sightings()
-    next(sightings)
-    sightings.close()
-    assert threading.active_count() == before
+    with no_thread_left():
+        sightings = run.sightings()
+        next(sightings)
+        sightings.close()
 
 
 def test_process_yields_sightings_and_keeps_nothing_when_no_folder_is_given(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from pipeline.live_control import ask
 from pipeline.live_run import LiveRun
 from pipeline.sinks.live import Event
 from tests.pipeline.live_walkers import IN_TIME_S, write_clip, write_config, write_walker
+from tests.threads import no_thread_left
 
 DEAD = "rtsp://127.0.0.1:1/s"
 
@@ -327,12 +328,12 @@ def test_an_encoder_that_fails_once_leaves_the_tracks_to_end(start: Start, clip:
 def test_nothing_is_left_of_a_run_but_its_results(start: Start, clip: Path, tmp_path: Path) -> None:
     process = psutil.Process()
     start({"warm": str(clip)}).end()  # what libraries open once stays open
-    threads, files = set(threading.enumerate()), process.num_fds()
+    files = process.num_fds()
     out = tmp_path / "out"
-    running = start({"a": str(clip), "dead": DEAD}, out, metrics={"port": 0})
-    running.wait_for(lambda: running.notebook.sightings("seen"))
-    assert running.end() < IN_TIME_S
-    assert set(threading.enumerate()) <= threads
+    with no_thread_left():
+        running = start({"a": str(clip), "dead": DEAD}, out, metrics={"port": 0})
+        running.wait_for(lambda: running.notebook.sightings("seen"))
+        assert running.end() < IN_TIME_S
     assert process.num_fds() <= files
     names = {path.name for path in out.iterdir()}
     assert names == {".trackletgait", "run.json", "sightings.jsonl", "events.jsonl"}

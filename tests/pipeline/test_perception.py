@@ -13,6 +13,7 @@ from pipeline.config import PipelineConfig
 from pipeline.perception import Perception
 from pipeline.telemetry import Telemetry
 from pipeline.values import Batch, Frame
+from tests.threads import no_thread_left
 from trackers.boxes import Detections, Mask
 
 IMAGE = np.zeros((48, 64, 3), np.uint8)
@@ -128,11 +129,10 @@ def test_a_recording_is_looked_at_by_all_steps_at_once():
 
 @pytest.mark.parametrize("ahead", [0, 2])
 def test_leaving_a_live_run_early_ends_every_thread(ahead):
-    before = threading.active_count()
     start = time.monotonic()
-    run(segment_s=0.2, seconds=0.5, ahead=ahead)
+    with no_thread_left():
+        run(segment_s=0.2, seconds=0.5, ahead=ahead)
     assert time.monotonic() - start < LONG_S
-    assert threading.active_count() <= before
 
 
 @pytest.mark.parametrize("ahead", [0, 2])
@@ -146,9 +146,8 @@ def test_a_stage_that_fails_ends_a_live_run(ahead):
 
     failed_s = []
     camera = Camera()
-    before = threading.active_count()
     config = PipelineConfig.model_validate({"runtime": {"ahead": ahead}})
-    with Perception(config, Telemetry()) as perception:
+    with no_thread_left(), Perception(config, Telemetry()) as perception:
         perception.detector, perception.segmenter = Fails(0.0), Cuts(0.0)
 
         def live():
@@ -161,4 +160,3 @@ def test_a_stage_that_fails_ends_a_live_run(ahead):
         with pytest.raises(RuntimeError, match="the detector broke"):
             live()
         assert time.monotonic() - failed_s[0] < LONG_S
-    assert threading.active_count() <= before

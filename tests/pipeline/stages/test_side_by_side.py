@@ -12,6 +12,7 @@ from pipeline.errors import ModelError
 from pipeline.stages.detect import YoloConfig
 from pipeline.stages.side_by_side import SideBySide
 from pipeline.values import Frame
+from tests.threads import no_thread_left
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -41,11 +42,11 @@ def test_what_one_raises_is_raised_and_the_next_call_is_none_the_worse(threads: 
 
 
 def test_its_threads_end_with_it() -> None:
-    before = threading.active_count()
-    with SideBySide(3, "test") as calls:
-        calls.map(lambda n: n, range(9))
-        assert threading.active_count() > before
-    assert threading.active_count() == before
+    with no_thread_left():
+        before = set(threading.enumerate())
+        with SideBySide(3, "test") as calls:
+            calls.map(lambda n: n, range(9))
+            assert set(threading.enumerate()) - before
 
 
 def test_more_threads_find_the_same_people(street: Sequence[Frame]) -> None:

@@ -175,9 +175,10 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
             f"got {context['tag']!r}{hint}"
         )
     message = problem["msg"].replace("Input should be", "expected").replace("Value error, ", "")
-    if problem["type"] == "value_error" and ", got " in message:
-        return f"{place}: {message}"
-    return f"{place}: {message}, got {came!r}{_yaml_hint(problem['type'], came)}"
+    where = f"{place}: " if place else ""
+    if problem["type"] == "value_error" and (", got " in message or isinstance(came, Mapping)):
+        return f"{where}{message}"
+    return f"{where}{message}, got {came!r}{_yaml_hint(problem['type'], came)}"
 
 
 def _yaml_hint(kind: str, came: object) -> str:

@@ -12,13 +12,12 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from gait.errors import GaitError
 from pipeline.commands.audit import app as audit
 from pipeline.commands.bench import app as bench
 from pipeline.commands.calibrate import calibrate
+from pipeline.commands.console import Console
 from pipeline.commands.data import app as data
 from pipeline.commands.doctor import doctor
 from pipeline.commands.embed import embed
@@ -128,7 +127,7 @@ def main() -> None:
     except (PipelineError, GaitError) as error:
         if "--verbose" in sys.argv or "-v" in sys.argv:
             logging.getLogger(__name__).exception("failed")
-        Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
+        Console(stderr=True).problem(error)
         sys.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED)
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped.")

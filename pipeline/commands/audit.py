@@ -9,8 +9,9 @@ from textwrap import indent
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
+
+from pipeline.commands.console import Console
 
 if TYPE_CHECKING:
     from pipeline.privacy.audit import AuditLog

@@ -286,7 +286,7 @@ def _give(content: str, json: Path | None, print_table: Callable[[], None]) -> N
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
     """Show on a terminal what is being done; never on stdout, which may be a JSON object."""
-    from rich.console import Console
+    from pipeline.commands.console import Console
 
     console = Console(stderr=True)
     with console.status("starting") as status:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from pipeline.commands.console import Console
 
 if TYPE_CHECKING:
     from gait.runtimes.bench_report import BenchReport

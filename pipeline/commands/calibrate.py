@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from gait.errors import DataError
+from pipeline.commands.console import Console
 from pipeline.errors import OutputError
 from pipeline.sinks.folder import MARKER, ResultsFolder
 from pipeline.weights import DEFAULT_ENCODER, encoder_file

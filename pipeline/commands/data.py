@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, track
 from rich.table import Table
@@ -23,6 +22,7 @@ from gait.data.datasets import DATASETS
 from gait.data.pack import PACK_SUFFIX, write_pack
 from gait.data.prepare import plan_preparation, prepare
 from gait.data.prepare_report import PreparationReport
+from pipeline.commands.console import Console
 
 app = typer.Typer(help="Prepare, check and pack data sets of silhouettes.", no_args_is_help=True)
 
@@ -103,7 +103,7 @@ def prepare_command(
     report = PreparationReport.of(plan.settings, steps)
     _print_preparation(report, report.write(out), console)
     if not report.num_kept:
-        errors.print("[red]Error:[/red] no frame gave a silhouette; see the reasons above")
+        errors.problem("no frame gave a silhouette; see the reasons above")
         raise typer.Exit(1)
 
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
 from gait.errors import GaitError
+from pipeline.commands.console import Console
 from pipeline.errors import ModelError, OutputError
 from pipeline.weights import encoder_file
 
@@ -86,10 +86,10 @@ def embed(
                 f"Wrote {len(done.names)} embeddings to {escape(str(out))}", soft_wrap=True
             )
     except (GaitError, ModelError, OutputError) as error:
-        errors.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True)
+        errors.problem(error)
         raise typer.Exit(1) from error
     for failure in done.failures:
-        errors.print(f"[red]Error:[/red] {escape(failure)}", soft_wrap=True)
+        errors.problem(failure)
     if done.failures:
         errors.print(f"{len(done.failures)} of {len(inputs)} inputs could not be embedded")
         raise typer.Exit(1)

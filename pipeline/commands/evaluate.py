@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from gait import evaluation
@@ -29,6 +28,7 @@ from gait.evaluation.protocols import PROTOCOLS
 from gait.evaluation.published import read_rows
 from gait.evaluation.rerank import RerankConfig
 from gait.evaluation.trials import Metric, Precision
+from pipeline.commands.console import Console
 from pipeline.commands.evaluation_tables import (
     embedding_progress,
     print_evaluation,
@@ -166,7 +166,7 @@ def evaluate(
         if plots:
             _draw(found, folder, errors)
     except GaitError as error:
-        errors.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True)
+        errors.problem(error)
         raise typer.Exit(1) from error
     console.print(f"Results: {escape(str(folder))}", soft_wrap=True)
 
@@ -185,7 +185,7 @@ def results(
     try:
         print_results(read_rows(configs, folder), Console())
     except GaitError as error:
-        Console(stderr=True).print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True)
+        Console(stderr=True).problem(error)
         raise typer.Exit(1) from error
 
 

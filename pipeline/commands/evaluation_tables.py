@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.progress import (
@@ -24,6 +23,7 @@ from gait.evaluation import Evaluation
 from gait.evaluation import Table as Figures
 from gait.evaluation.openset import Estimate, OpenSet
 from gait.evaluation.published import Row
+from pipeline.commands.console import Console
 
 _WIDEST = 400
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -18,6 +17,7 @@ from gait.data.pack import PackedDataset
 from gait.errors import DataError
 from gait.model.card import card_path
 from gait.silhouette import cut
+from pipeline.commands.console import Console
 from pipeline.stages.encode import read_card
 from pipeline.weights import encoder_file, sha256_of
 

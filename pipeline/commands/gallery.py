@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from pipeline.commands.console import Console
 from pipeline.commands.gallery_options import (
     Consent,
     Desk,

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from pipeline.commands.console import Console
 from pipeline.errors import ConfigError, GalleryError
 
 if TYPE_CHECKING:
@@ -288,7 +288,7 @@ def find_walks(inputs: Sequence[str], settings: PipelineConfig) -> Walks:
         run = WalkRun(inputs, settings, tell)
         found = run.walks()
     for problem in found.problems:
-        Console(stderr=True).print(f"[bold red]Problem:[/] {escape(problem)}", soft_wrap=True)
+        Console(stderr=True).problem(problem, "Problem")
     return found
 
 

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from pipeline.commands.console import Console
 
 if TYPE_CHECKING:
     from pipeline.gallery.decision import Limit

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 
+from pipeline.commands.console import Console
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.commands.console import Console
 from pipeline.errors import OutputError
 
 if TYPE_CHECKING:

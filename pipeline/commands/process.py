@@ -12,7 +12,6 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -24,6 +23,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+
+from pipeline.commands.console import Console
 
 if TYPE_CHECKING:
     from pipeline.file_run import FileRun
@@ -147,7 +148,7 @@ def _process(
     _print_sightings(sightings)
     _print_end(run, sightings)
     for problem in run.problems:
-        console.print(f"[bold red]Problem:[/] {escape(problem)}", highlight=False, soft_wrap=True)
+        console.problem(problem, "Problem")
     if run.was_interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if run.problems:

@@ -129,11 +129,11 @@ def _make(
     import time
 
     import torch
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from gait.encoder import pick_device
     from gait.synthetic.write import make
+    from pipeline.commands.console import Console
 
     try:
         chosen = str(pick_device(device))

@@ -16,9 +16,8 @@ from gait.synthetic.scene_config import FIRST_PERSON, Colours, Layout, SceneConf
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rich.console import Console
-
     from gait.synthetic.ground_truth import CameraTruth
+    from pipeline.commands.console import Console
 
 _DEFAULTS = SceneConfig()
 
@@ -98,10 +97,10 @@ def _render(
     config: SceneConfig, out: Path, backgrounds: tuple[Path, ...], *, calibrated: bool, crf: int
 ) -> None:
     import torch
-    from rich.console import Console
 
     from gait.synthetic.scene import draw_scene
     from gait.synthetic.video import WriteOptions, write_scene
+    from pipeline.commands.console import Console
 
     # The pictures are small: more threads wait for one another longer than they compute.
     torch.set_num_threads(1)
@@ -115,8 +114,9 @@ def _render(
 @contextmanager
 def _progress(config: SceneConfig) -> Iterator[Callable[[str], None]]:
     """Show how far the cameras are; gives what to call after each frame."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from pipeline.commands.console import Console
 
     columns = (
         TextColumn("{task.description}"),

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from pipeline.commands.console import Console
 
 if TYPE_CHECKING:
     from pipeline.evaluation.tracking_folder import MotBoxes, Sequence

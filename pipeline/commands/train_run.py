@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -28,6 +27,7 @@ from gait.training.observers import Observer, Report, TensorBoard
 from gait.training.processes import Processes, joined
 from gait.training.shipping import Told, read_figures, ship
 from gait.training.trainer import CHECKPOINTS, Trainer
+from pipeline.commands.console import Console
 
 logger = logging.getLogger("gait.training")
 

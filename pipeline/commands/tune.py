@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 import yaml
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from gait.data.atomic import write_atomically
 from gait.errors import ConfigError
+from pipeline.commands.console import Console
 from pipeline.errors import OutputError, PipelineError
 
 if TYPE_CHECKING:

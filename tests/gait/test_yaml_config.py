@@ -1,7 +1,7 @@
 from typing import Literal
 
 import pytest
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gait.errors import ConfigError
 from gait.strict import StrictModel
@@ -22,6 +22,12 @@ class Large(StrictModel):
 class Whole(StrictModel):
     model: Small | Large = Field(default=Small(), discriminator="kind")
     count: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _no_thirteen(self) -> "Whole":
+        if self.count == 13:
+            raise ValueError("count: expected another number than 13")
+        return self
 
 
 def load(tmp_path, text, overrides=()):
@@ -69,6 +75,12 @@ def test_every_problem_of_a_file_is_told_at_once(tmp_path):
 def test_a_file_that_is_not_a_mapping_is_refused(tmp_path, text, says):
     with pytest.raises(ConfigError, match=says):
         load(tmp_path, text)
+
+
+def test_a_problem_of_the_whole_file_is_told_without_the_whole_file(tmp_path):
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, "count: 13")
+    assert str(error.value) == f"{tmp_path / 'c.yaml'}: count: expected another number than 13"
 
 
 def test_a_missing_file_is_refused_by_name(tmp_path):

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pipeline.config import PipelineConfig
-from pipeline.live_config import LiveConfig
+from pipeline.live.config import LiveConfig
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 

@@ -27,10 +27,10 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pipeline.live_config import LiveConfig  # noqa: E402
-from pipeline.live_perceiving import Perceiving  # noqa: E402
-from pipeline.live_run import LiveRun  # noqa: E402
-from pipeline.live_status import TO_SIGHTING  # noqa: E402
+from pipeline.live.config import LiveConfig  # noqa: E402
+from pipeline.live.perceiving import Perceiving  # noqa: E402
+from pipeline.live.run import LiveRun  # noqa: E402
+from pipeline.live.status import TO_SIGHTING  # noqa: E402
 from pipeline.stages.torchvision_shim import ensure_torchvision  # noqa: E402
 from pipeline.telemetry import StageTime  # noqa: E402
 from pipeline.values import Batch, Frame  # noqa: E402

@@ -23,7 +23,7 @@ from gait.tracklet import Tracklet
 from pipeline.config import PipelineConfig
 from pipeline.identity import Identity
 from pipeline.latency import Latencies
-from pipeline.overload import Level, OverloadConfig, OverloadPolicy, Step
+from pipeline.live.overload import Level, OverloadConfig, OverloadPolicy, Step
 from pipeline.perception import Perception
 from pipeline.telemetry import Telemetry
 from pipeline.transport.superseding import QueueCounts, SupersedingQueue

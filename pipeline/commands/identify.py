@@ -12,7 +12,7 @@ from pipeline.commands.run import Overrides, Quiet
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipeline.live_run import LiveRun
+    from pipeline.live.run import LiveRun
     from pipeline.transport.keys import ReceiverKeys
 
 _NOT_HERE = ("cameras={}", "recording=null", "publish=null")  # those want pictures
@@ -61,8 +61,8 @@ def identify(
     A tracklet that was taken is on disk here until its sighting is written: give the same --out
     folder every time. SIGTERM or Ctrl-C ends within 5 s; a second one ends at once.
     """
-    from pipeline.live_config import config_of_addresses, load_live_config
-    from pipeline.live_links import ListenAt
+    from pipeline.live.config import config_of_addresses, load_live_config
+    from pipeline.live.links import ListenAt
 
     config = (
         config_of_addresses([], set_ or [])

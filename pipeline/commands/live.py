@@ -20,9 +20,9 @@ from pipeline.commands.console import Console
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipeline.live_config import LiveConfig
-    from pipeline.live_links import ListenAt, SendTo
-    from pipeline.live_run import LiveRun
+    from pipeline.live.config import LiveConfig
+    from pipeline.live.links import ListenAt, SendTo
+    from pipeline.live.run import LiveRun
     from pipeline.sinks.live import Event
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -55,7 +55,7 @@ def run_live(
     console = Console(stderr=True)
     _log_without(config.secrets())
     with console.status("Loading models ..."):
-        from pipeline.live_run import LiveRun
+        from pipeline.live.run import LiveRun
 
         live = LiveRun(
             config,
@@ -85,7 +85,7 @@ def configuration(
     Raises:
         ConfigError: The configuration or an address cannot be used.
     """
-    from pipeline.live_config import config_of_addresses, load_live_config
+    from pipeline.live.config import config_of_addresses, load_live_config
 
     path = _config_path(what)
     if path is None:
@@ -186,7 +186,7 @@ class _HidingFormatter(logging.Formatter):
         self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
-        from pipeline.live_config import hidden
+        from pipeline.live.config import hidden
 
         return hidden(super().format(record), self._secrets)
 
@@ -195,5 +195,5 @@ def _log_without(secrets: Sequence[str]) -> None:
     """Log what happens to cameras, and never a password, whoever quotes it."""
     for handler in logging.getLogger().handlers:
         handler.setFormatter(_HidingFormatter(secrets))
-    for name in ("live_run", "live_cameras", "live_perceiving", "privacy.job", "recording"):
+    for name in ("live.run", "live.cameras", "live.perceiving", "privacy.job", "recording"):
         logging.getLogger(f"pipeline.{name}").setLevel(logging.INFO)

@@ -12,7 +12,7 @@ import typer
 from pipeline.commands.live import configuration, counted, run_live, warn_of_passwords
 from pipeline.commands.run import Overrides, What
 from pipeline.errors import ConfigError
-from pipeline.live_links import SPOOL_MB
+from pipeline.live.links import SPOOL_MB
 
 if TYPE_CHECKING:
     from pipeline.transport.keys import SenderKeys
@@ -64,7 +64,7 @@ def perceive(
     What is not taken yet waits on disk, in the --out folder: give the same one every time. No
     picture leaves this machine. Signals are those of `run`.
     """
-    from pipeline.live_links import SendTo
+    from pipeline.live.links import SendTo
 
     config, reread = configuration(what, set_ or [])
     warn_of_passwords(what, config)

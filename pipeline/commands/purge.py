@@ -21,7 +21,7 @@ from pipeline.commands.privacy_options import (
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipeline.live_config import LiveConfig
+    from pipeline.live.config import LiveConfig
     from pipeline.privacy.limits import RetentionConfig
 
 _YAML = (".yaml", ".yml")
@@ -80,7 +80,7 @@ def purge(
 
 
 def _config(paths: Sequence[str]) -> LiveConfig | None:
-    from pipeline.live_config import load_kept_config
+    from pipeline.live.config import load_kept_config
 
     if len(paths) > 1:
         raise ConfigError(f"purge: expected one configuration, got {', '.join(paths)}")

@@ -17,7 +17,7 @@ from pipeline.commands.console import Console
 from pipeline.errors import LinkError
 
 if TYPE_CHECKING:
-    from pipeline.live_status import CameraStatus, LinkStatus, RunStatus, StreamStatus
+    from pipeline.live.status import CameraStatus, LinkStatus, RunStatus, StreamStatus
 
 _COLOURS = {"live": "green", "connecting": "yellow", "paused": "dim"}
 _COLUMNS = ("camera", "state", "in", "done", "dropped", "age", "people", "p50", "p95")
@@ -70,8 +70,8 @@ def _print_each(path: Path, *, is_json: bool, is_once: bool, interval_s: float) 
 def _asked(path: Path) -> RunStatus:
     from pydantic import ValidationError
 
-    from pipeline.live_control import ask
-    from pipeline.live_status import RunStatus
+    from pipeline.live.control import ask
+    from pipeline.live.status import RunStatus
 
     answer = ask(path, {"do": "status"})
     answer.pop("ok", None)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import ConfigError, PrivacyError
 from pipeline.gallery.store import GalleryStore
-from pipeline.live_config import LiveConfig
+from pipeline.live.config import LiveConfig
 from pipeline.privacy.audit import AuditLog, audit_path
 from pipeline.privacy.cipher import Cipher
 from pipeline.privacy.folders import ClipsFolder, DataFolder

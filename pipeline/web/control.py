@@ -17,7 +17,7 @@ from io import BufferedIOBase
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.live_control import LONGEST_REQUEST, Answer, outcome
+from pipeline.live.control import LONGEST_REQUEST, Answer, outcome
 from pipeline.sinks.live import is_loopback
 
 _METHODS = {"/status": ("GET", "HEAD"), "/control": ("POST",)}

@@ -27,8 +27,8 @@ from prometheus_client.registry import Collector
 from gait.closing import Closing
 from pipeline.errors import OutputError
 from pipeline.latency import Latencies
-from pipeline.live_status import LinkStatus
-from pipeline.overload import Level
+from pipeline.live.overload import Level
+from pipeline.live.status import LinkStatus
 from pipeline.sinks.live import SinkCounts, is_loopback
 from pipeline.sources.camera import CameraCounts
 from pipeline.sources.camera_state import CameraState, Change

@@ -18,10 +18,10 @@ import psutil
 from numpy.typing import NDArray
 
 from pipeline.latency import Latencies
-from pipeline.live_config import LiveConfig
-from pipeline.live_run import LiveRun
-from pipeline.live_status import TO_SIGHTING, TO_TRACK
-from pipeline.overload import Level
+from pipeline.live.config import LiveConfig
+from pipeline.live.overload import Level
+from pipeline.live.run import LiveRun
+from pipeline.live.status import TO_SIGHTING, TO_TRACK
 from pipeline.sinks.live import Event
 from pipeline.sources.inputs import sample_path
 from pipeline.values import Batch

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli
-from tests.pipeline.live_program import NASTY_SPELLINGS, PROGRAM, Program
-from tests.pipeline.live_walkers import IN_TIME_S, write_clip, write_config, write_walker
+from tests.pipeline.live.program import NASTY_SPELLINGS, PROGRAM, Program
+from tests.pipeline.live.walkers import IN_TIME_S, write_clip, write_config, write_walker
 
 
 @pytest.fixture(scope="module")

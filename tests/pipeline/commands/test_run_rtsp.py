@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.live_program import NASTY, NASTY_SPELLINGS, Program
-from tests.pipeline.live_walkers import IN_TIME_S, SIZE, write_config, write_walker
+from tests.pipeline.live.program import NASTY, NASTY_SPELLINGS, Program
+from tests.pipeline.live.walkers import IN_TIME_S, SIZE, write_config, write_walker
 from tests.servers.rtsp_process import RtspServer, write_units
 
 pytestmark = pytest.mark.rtsp

@@ -16,10 +16,10 @@ import pytest
 
 from pipeline.cli import app
 from pipeline.errors import ConfigError, LinkError
-from pipeline.live_control import ask
+from pipeline.live.control import ask
 from pipeline.transport.keys import make_keys
-from tests.pipeline.live_program import Program
-from tests.pipeline.live_walkers import IN_TIME_S, write_clip, write_config, write_walker
+from tests.pipeline.live.program import Program
+from tests.pipeline.live.walkers import IN_TIME_S, write_clip, write_config, write_walker
 
 PATIENCE_S = 120.0  # three programs begin, on a processor that others use too
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.gallery.store import GalleryStore
-from pipeline.live_config import LiveConfig
+from pipeline.live.config import LiveConfig
 from pipeline.privacy.audit import AuditLog
 from pipeline.privacy.finding import live_purge
 from pipeline.privacy.galleries import GalleryPlace

@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import PrivacyError
 from pipeline.gallery.exemplar import Enrolment
 from pipeline.gallery.store import GalleryStore
-from pipeline.live_config import LiveConfig
+from pipeline.live.config import LiveConfig
 from pipeline.privacy import finding
 from pipeline.privacy.audit import AuditLog
 from pipeline.privacy.folders import DataFolder

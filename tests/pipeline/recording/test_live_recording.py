@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from gait.errors import ConfigError
-from pipeline.live_config import LiveConfig, load_live_config
-from pipeline.live_run import LiveRun
-from tests.pipeline.live_walkers import write_clip, write_walker
+from pipeline.live.config import LiveConfig, load_live_config
+from pipeline.live.run import LiveRun
+from tests.pipeline.live.walkers import write_clip, write_walker
 from tests.pipeline.recording.scenes import clips_in, decode, record
 
 

@@ -1,4 +1,4 @@
-"""Commands over HTTP, over a real socket; what obeys them is asked in test_live_run.py."""
+"""Commands over HTTP, over a real socket; what obeys them is asked in live/test_run.py."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.live_config import LiveConfig
-from pipeline.live_control import LONGEST_REQUEST
+from pipeline.live.config import LiveConfig
+from pipeline.live.control import LONGEST_REQUEST
 from pipeline.web.control import HttpControl
 from pipeline.web.health import Health
 from pipeline.web.metrics import LiveMetrics, MetricsServer

@@ -17,7 +17,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.cli import app
-from pipeline.live_status import LinkStatus
+from pipeline.live.status import LinkStatus
 from pipeline.sinks.live import SinkCounts
 from pipeline.sources.camera import CameraCounts
 from pipeline.sources.camera_state import CameraState, Change
@@ -142,7 +142,7 @@ def test_the_compose_file_is_yaml_and_runs_commands_that_exist() -> None:
 
 
 def test_the_compose_files_overrides_are_understood() -> None:
-    from pipeline.live_config import config_of_addresses
+    from pipeline.live.config import config_of_addresses
 
     compose = yaml.safe_load((DEPLOY / "docker-compose.yaml").read_text())
     command = compose["services"]["trackletgait"]["command"]

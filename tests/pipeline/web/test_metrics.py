@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.errors import OutputError
-from pipeline.overload import Level
+from pipeline.live.overload import Level
 from pipeline.sinks.live import SinkCounts
 from pipeline.sources.camera import CameraCounts
 from pipeline.sources.camera_state import CameraState, Change

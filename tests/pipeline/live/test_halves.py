@@ -18,17 +18,17 @@ from rich.console import Console
 from gait.tracklet import Tracklet
 from pipeline.commands.top import table
 from pipeline.errors import LinkError, OutputError, PipelineError
-from pipeline.live_config import LiveConfig
-from pipeline.live_control import ask
-from pipeline.live_failures import Failures
-from pipeline.live_links import ListenAt, SendTo
-from pipeline.live_run import LiveRun
-from pipeline.live_sending import LiveSending
+from pipeline.live.config import LiveConfig
+from pipeline.live.control import ask
+from pipeline.live.failures import Failures
+from pipeline.live.links import ListenAt, SendTo
+from pipeline.live.run import LiveRun
+from pipeline.live.sending import LiveSending
 from pipeline.transport.keys import ReceiverKeys, SenderKeys, make_keys
 from pipeline.transport.spool import Spool
 from pipeline.transport.superseding import SupersedingQueue
 from pipeline.transport.zmq_link import ReceivingLink, SendingLink
-from tests.pipeline.live_walkers import IN_TIME_S, write_clip, write_walker
+from tests.pipeline.live.walkers import IN_TIME_S, write_clip, write_walker
 
 WITHIN_S = 60.0
 
@@ -202,7 +202,7 @@ def test_from_half_a_spool_on_new_windows_take_the_room_of_old_ones_and_no_end_i
 def test_tracklets_that_the_disk_refuses_are_sent_when_it_takes_them_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("pipeline.live_sending._RETRY_S", 0.01)
+    monkeypatch.setattr("pipeline.live.sending._RETRY_S", 0.01)
     spool, queue = Spool(tmp_path / "link.spool"), SupersedingQueue()
     put, fails = spool.put, iter([True, True, True])
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from pipeline.errors import ConfigError
-from pipeline.live_cameras import CameraDesk
-from pipeline.live_status import RunStatus
+from pipeline.live.cameras import CameraDesk
+from pipeline.live.status import RunStatus
 
 Verbs = dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any] | None]]
 

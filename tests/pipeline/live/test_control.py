@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.live_control import ControlSocket, ask
+from pipeline.live.control import ControlSocket, ask
 
 
 def test_garbage_on_the_control_socket_hurts_nobody(tmp_path: Path) -> None:

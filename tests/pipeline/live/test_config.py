@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.live_config import config_of_addresses, load_live_config
+from pipeline.live.config import config_of_addresses, load_live_config
 
 NASTY = "p@s:s/w#o?r%d"
 
@@ -79,5 +79,5 @@ def test_cameras_without_names_are_called_by_host_or_file() -> None:
 
 def test_the_example_file_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATE_PASSWORD", NASTY)
-    path = Path(__file__).resolve().parents[2] / "configs" / "pipeline" / "cameras.yaml"
+    path = Path(__file__).resolve().parents[3] / "configs" / "pipeline" / "cameras.yaml"
     assert load_live_config(path).cameras

@@ -28,7 +28,7 @@ from typing import Protocol
 from pydantic import Field, model_validator
 
 from gait.strict import StrictModel
-from pipeline.overload_camera import CameraLoad
+from pipeline.live.overload_camera import CameraLoad
 from pipeline.values import Frame
 
 _BATCH_SHARE = 0.75  # of the time after which frames are late, for one batch

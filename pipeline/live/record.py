@@ -9,7 +9,7 @@ from typing import Literal
 from pipeline.errors import ConfigError
 from pipeline.file_run import versions_used
 from pipeline.identity import Identity
-from pipeline.live_config import LiveConfig, hidden
+from pipeline.live.config import LiveConfig, hidden
 from pipeline.perception import Perception
 from pipeline.sinks.folder import ResultsFolder
 from pipeline.sinks.run import ModelFile, RunRecord, StageSpeed, write_run

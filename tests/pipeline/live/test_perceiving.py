@@ -6,7 +6,7 @@ import pytest
 
 from gait.runtimes.machine import cores
 from pipeline.config import PipelineConfig
-from pipeline.live_perceiving import as_live
+from pipeline.live.perceiving import as_live
 
 
 @pytest.mark.parametrize("step", ["detector", "segmenter"])

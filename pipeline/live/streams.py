@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from gait.tracklet import Tracklet
 from pipeline.latency import Latencies
-from pipeline.live_status import TO_SIGHTING, StreamStatus, known
+from pipeline.live.status import TO_SIGHTING, StreamStatus, known
 
 _MOST = 500  # whoever may send can make up names
 

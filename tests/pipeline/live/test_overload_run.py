@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.overload import OverloadConfig
+from pipeline.live.overload import OverloadConfig
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "overload.py"
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "overload.py"
 
 
 def test_ten_times_too_much_keeps_frames_fresh_memory_flat_and_every_end(monkeypatch):

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 
 from gait.tracklet import Tracklet
-from pipeline.live_clocks import StreamClocks
-from pipeline.live_failures import Failures
-from pipeline.live_status import Board
-from pipeline.overload import OverloadPolicy
+from pipeline.live.clocks import StreamClocks
+from pipeline.live.failures import Failures
+from pipeline.live.overload import OverloadPolicy
+from pipeline.live.status import Board
 from pipeline.perception import Perception
 from pipeline.values import Batch, Embedding, Frame, Match
 from pipeline.witness import Witness

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipeline.overload import Level, OverloadConfig, OverloadPolicy, Step
+from pipeline.live.overload import Level, OverloadConfig, OverloadPolicy, Step
 from pipeline.values import Frame
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)

@@ -23,22 +23,22 @@ from gait.closing import Closing
 from pipeline.errors import ConfigError, OutputError, PipelineError
 from pipeline.identity import Identity
 from pipeline.latency import Latencies
-from pipeline.live_cameras import CameraDesk, refuse_missing_files
-from pipeline.live_commands import Commands
-from pipeline.live_config import LiveConfig
-from pipeline.live_control import ControlSocket
-from pipeline.live_failures import Failures
-from pipeline.live_identity import LiveIdentity, TrackletSource
-from pipeline.live_instruments import Instruments
-from pipeline.live_links import ListenAt, SendTo
-from pipeline.live_outputs import Outputs, live_folder
-from pipeline.live_perceiving import Perceiving
-from pipeline.live_receiving import LiveReceiving
-from pipeline.live_record import LiveRecord
-from pipeline.live_sending import LiveSending
-from pipeline.live_status import LinkStatus, RunStatus, known
-from pipeline.live_streams import StreamBoard
-from pipeline.overload import Level
+from pipeline.live.cameras import CameraDesk, refuse_missing_files
+from pipeline.live.commands import Commands
+from pipeline.live.config import LiveConfig
+from pipeline.live.control import ControlSocket
+from pipeline.live.failures import Failures
+from pipeline.live.identity import LiveIdentity, TrackletSource
+from pipeline.live.instruments import Instruments
+from pipeline.live.links import ListenAt, SendTo
+from pipeline.live.outputs import Outputs, live_folder
+from pipeline.live.overload import Level
+from pipeline.live.perceiving import Perceiving
+from pipeline.live.receiving import LiveReceiving
+from pipeline.live.record import LiveRecord
+from pipeline.live.sending import LiveSending
+from pipeline.live.status import LinkStatus, RunStatus, known
+from pipeline.live.streams import StreamBoard
 from pipeline.perception import Perception
 from pipeline.privacy.finding import live_purge
 from pipeline.privacy.galleries import GalleryPlace

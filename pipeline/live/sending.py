@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from gait.tracklet import Tracklet
 from pipeline.errors import LinkError, PipelineError
-from pipeline.live_failures import Failures
-from pipeline.live_status import LinkStatus
+from pipeline.live.failures import Failures
+from pipeline.live.status import LinkStatus
 from pipeline.transport.message import MessageError
 from pipeline.transport.superseding import SupersedingQueue
 

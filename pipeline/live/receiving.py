@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from gait.tracklet import Tracklet
 from pipeline.errors import LinkError, OutputError
-from pipeline.live_identity import Told, sighting_id
-from pipeline.live_status import LinkStatus
+from pipeline.live.identity import Told, sighting_id
+from pipeline.live.status import LinkStatus
 from pipeline.privacy.lines import rotated
 from pipeline.transport.spool import Track
 

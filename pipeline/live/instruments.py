@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from gait.closing import Closing
 from pipeline.latency import Latencies
-from pipeline.live_config import MetricsConfig
-from pipeline.live_status import CameraStatus, LinkStatus
-from pipeline.overload import OverloadPolicy
+from pipeline.live.config import MetricsConfig
+from pipeline.live.overload import OverloadPolicy
+from pipeline.live.status import CameraStatus, LinkStatus
 from pipeline.sinks.live import Outlet
 from pipeline.sources.camera_state import CameraState, Change
 from pipeline.sources.cameras import AnyCamera

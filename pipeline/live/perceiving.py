@@ -18,14 +18,14 @@ from gait.strict import StrictModel
 from pipeline.config import PipelineConfig
 from pipeline.errors import PipelineError
 from pipeline.latency import Latencies
-from pipeline.live_cameras import CameraDesk
-from pipeline.live_clocks import StreamClocks
-from pipeline.live_config import LiveConfig
-from pipeline.live_failures import Failures
-from pipeline.live_instruments import Instruments
-from pipeline.live_perception import LivePerception
-from pipeline.live_status import Board, CameraStatus
-from pipeline.overload import Level, OverloadPolicy, Step
+from pipeline.live.cameras import CameraDesk
+from pipeline.live.clocks import StreamClocks
+from pipeline.live.config import LiveConfig
+from pipeline.live.failures import Failures
+from pipeline.live.instruments import Instruments
+from pipeline.live.overload import Level, OverloadPolicy, Step
+from pipeline.live.perception import LivePerception
+from pipeline.live.status import Board, CameraStatus
 from pipeline.perception import Perception
 from pipeline.sinks.live import Event, camera_event
 from pipeline.sources.camera_state import CameraState, Change

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from gait.tracklet import Tracklet
 from pipeline.errors import PipelineError
 from pipeline.identity import Identity
-from pipeline.live_failures import Failures
+from pipeline.live.failures import Failures
 from pipeline.sinks.live import Event, sighting_event
 from pipeline.transport.spool import Track
 from pipeline.values import Embedding, Frame, Match, Sighting

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.live_clocks import StreamClocks
+from pipeline.live.clocks import StreamClocks
 from pipeline.recording.moment import CaptureTimes
 from pipeline.values import Frame
 from tests.pipeline.privacy.conftest import make_tracklet

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from gait.closing import Closing
 from pipeline.errors import ConfigError, OutputError
-from pipeline.live_config import LiveConfig
-from pipeline.live_status import SinkStatus
+from pipeline.live.config import LiveConfig
+from pipeline.live.status import SinkStatus
 from pipeline.recording.config import RecordingConfig
 from pipeline.recording.publishing import Publishing
 from pipeline.recording.recording import Recording

@@ -15,7 +15,7 @@ from gait.strict import StrictModel
 from gait.yaml_config import apply_override, expand_variables, read_with_bases, validate
 from pipeline.config import PipelineConfig
 from pipeline.errors import ConfigError
-from pipeline.overload import OverloadConfig
+from pipeline.live.overload import OverloadConfig
 from pipeline.privacy.limits import RetentionConfig
 from pipeline.recording.config import PublishSetting, RecordingConfig, address_alone
 from pipeline.sinks.live import is_loopback

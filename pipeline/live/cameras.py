@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipeline.errors import ConfigError
-from pipeline.live_config import LiveConfig, address_of, camera_from_json
+from pipeline.live.config import LiveConfig, address_of, camera_from_json
 from pipeline.sources.camera import CameraConfig
 from pipeline.sources.cameras import Cameras
 from pipeline.sources.inputs import did_you_mean

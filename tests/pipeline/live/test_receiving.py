@@ -17,9 +17,9 @@ from pydantic import JsonValue
 from gait.tracklet import Tracklet
 from pipeline.errors import LinkError, OutputError
 from pipeline.gallery.sightings import SightingBook
-from pipeline.live_failures import Failures
-from pipeline.live_identity import LiveIdentity, Told, sighting_id
-from pipeline.live_receiving import LiveReceiving
+from pipeline.live.failures import Failures
+from pipeline.live.identity import LiveIdentity, Told, sighting_id
+from pipeline.live.receiving import LiveReceiving
 from pipeline.sinks.live import Event
 from pipeline.transport.spool import Spool
 from pipeline.transport.zmq_link import ReceivingLink, SendingLink
@@ -188,7 +188,7 @@ def test_a_track_whose_end_was_lost_ends_when_its_sender_tells_of_the_next_day(s
 def test_who_never_ends_a_track_loses_the_oldest_and_no_other_sender_does(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("pipeline.live_receiving._MOST_OPEN", 10)
+    monkeypatch.setattr("pipeline.live.receiving._MOST_OPEN", 10)
     spool = Spool(site.sightings.with_name("honest.spool"))
     receiving = site.receiving(link := site.hub())
     with SendingLink(link.endpoint, spool, sender="honest", resend_s=0.5) as honest:
@@ -285,7 +285,7 @@ def test_nothing_is_acknowledged_while_the_disk_fails(
         ReceivingLink.acknowledge(link, keep)
 
     monkeypatch.setattr(link, "acknowledge", acknowledge)
-    monkeypatch.setattr("pipeline.live_receiving._RETRY_S", 0.01)
+    monkeypatch.setattr("pipeline.live.receiving._RETRY_S", 0.01)
     receiving = site.receiving(link)
     sender.send([tracklet(1, 0)])
     assert names(get(receiving, 1)) == ["gate/door/1/0"]

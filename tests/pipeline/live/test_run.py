@@ -15,11 +15,11 @@ import pytest
 import yaml
 
 from pipeline.errors import OutputError, PipelineError
-from pipeline.live_config import LiveConfig, load_live_config
-from pipeline.live_control import ask
-from pipeline.live_run import LiveRun
+from pipeline.live.config import LiveConfig, load_live_config
+from pipeline.live.control import ask
+from pipeline.live.run import LiveRun
 from pipeline.sinks.live import Event
-from tests.pipeline.live_walkers import IN_TIME_S, write_clip, write_config, write_walker
+from tests.pipeline.live.walkers import IN_TIME_S, write_clip, write_config, write_walker
 from tests.threads import no_thread_left
 
 DEAD = "rtsp://127.0.0.1:1/s"
@@ -300,7 +300,7 @@ def test_the_same_failure_ten_times_in_a_row_ends_the_run_with_words(
     running = start({"a": str(clip)}, tmp_path / "out", spoil=spoil)
     running.wait_for(lambda: running.error)
     assert isinstance(running.error, PipelineError)
-    assert "perception failed 10 times in a row at test_live_run.py" in str(running.error)
+    assert "perception failed 10 times in a row at test_run.py" in str(running.error)
     assert "call 13 is bad" in str(running.error)
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "failed"
 

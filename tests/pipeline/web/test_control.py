@@ -1,4 +1,4 @@
-"""Commands over HTTP, over a real socket; what obeys them is asked in live/test_run.py."""
+"""Commands over HTTP, over a real socket; what obeys them is asked in live/test_commands.py."""
 
 from __future__ import annotations
 

@@ -1,14 +1,18 @@
-"""Small ONNX graphs, and the bundled network as one."""
+"""Small ONNX graphs, the bundled network as one, and a machine with TensorRT."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
+
+from gait.runtimes.cache import cache_folder
+from gait.runtimes.tensorrt_session import TensorRTSession
+from tests.gait.runtimes.tensorrt_vendor import Machine
 
 NANO = Path(__file__).parents[3] / "pipeline" / "models" / "trackletgait-nano.safetensors"
 
@@ -75,3 +79,21 @@ def bad_tensor() -> Any:
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="../../../etc/hostname")
     return tensor
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRACKLETGAIT_CACHE", str(tmp_path / "cache"))
+    return cache_folder()
+
+
+@pytest.fixture
+def machine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+@pytest.fixture
+def session(machine: Machine) -> Iterator[TensorRTSession]:
+    opened = machine.open()
+    yield opened
+    opened.close()

@@ -10,12 +10,6 @@ from gait.errors import RuntimeUnavailable
 from gait.runtimes import cache
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TRACKLETGAIT_CACHE", str(tmp_path / "cache"))
-    return cache.cache_folder()
-
-
 def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 

@@ -38,7 +38,8 @@ def euclidean(x: Floats, y: Floats, *, dtype: DTypeLike = np.float64) -> Floats:
         Shape (M, N), of `dtype`; float32 where that is float16.
 
     Raises:
-        ValueError: The shapes do not fit together, or float16 overflows.
+        ValueError: The shapes do not fit together, or a distance is not finite: an embedding was
+            not, or is too large for `dtype`.
     """
     return _by_block(x, y, dtype, _euclidean_block)
 
@@ -90,8 +91,7 @@ def _exact(values: Floats) -> Floats:
 
 def _to_half(values: Floats) -> Floats:
     """Return float32 that float16 can hold; overflow becomes infinite and is refused later."""
-    with np.errstate(over="ignore"):
-        return values.astype(np.float16).astype(np.float32)
+    return values.astype(np.float16).astype(np.float32)
 
 
 def _by_block(
@@ -110,13 +110,17 @@ def _by_block(
     rounded = _to_half if is_half else _exact
     compute = np.float32 if is_half else dtype
     out = np.empty((len(x), len(y)), dtype=compute)
-    for j in range(0, len(y), _BLOCK):
-        columns = rounded(_parts_first(y[j : j + _BLOCK], compute))
-        for i in range(0, len(x), _BLOCK):
-            rows = rounded(_parts_first(x[i : i + _BLOCK], compute))
-            out[i : i + _BLOCK, j : j + _BLOCK] = block_distance(rows, columns, rounded)
-    if is_half and not np.isfinite(out).all():
-        raise ValueError("embeddings: too large for float16 distances; compute in float32")
+    with np.errstate(over="ignore", invalid="ignore"):  # refused at the end
+        for j in range(0, len(y), _BLOCK):
+            columns = rounded(_parts_first(y[j : j + _BLOCK], compute))
+            for i in range(0, len(x), _BLOCK):
+                rows = rounded(_parts_first(x[i : i + _BLOCK], compute))
+                out[i : i + _BLOCK, j : j + _BLOCK] = block_distance(rows, columns, rounded)
+    if not np.isfinite(out.sum()):  # not a number ranks first
+        raise ValueError(
+            f"embeddings: not finite, or too large for {np.dtype(dtype)} distances; look at what "
+            "made them, or compute in float64"
+        )
     return out
 
 

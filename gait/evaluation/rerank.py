@@ -29,7 +29,7 @@ class RerankConfig(StrictModel):
             of blurring subjects who look alike; 1 switches it off.
         weight: Share of the original distance in the result (the paper's lambda). 1 changes
             nothing, 0 trusts the neighbourhoods alone.
-        max_sequences: Refuse more probes and gallery together: memory grows with the square (16
+        max_sequences: Refuse more probes and gallery together: memory grows with the square (20
             bytes a pair).
     """
 
@@ -39,27 +39,33 @@ class RerankConfig(StrictModel):
     max_sequences: int = Field(default=20_000, ge=1)
 
 
-def rerank(distances: Floats, num_probes: int, config: RerankConfig) -> Floats:
+def rerank(
+    distances: Floats,
+    probe: NDArray[np.int64],
+    gallery: NDArray[np.int64],
+    config: RerankConfig,
+) -> Floats:
     """Return the re-ranked distances of probes to gallery.
 
     The paper leaves the scale of d in exp(-d) open. Each row is divided by its maximum, which
     changes no ranking and puts d and the Jaccard distance on the same scale of 0..1.
 
     Args:
-        distances: Shape (N, N): probes first, then gallery, each to all.
-        num_probes: How many are probes.
+        distances: Shape (N, N): of all sequences, each once, to each other.
+        probe: Which of them are probes.
+        gallery: Which are the gallery; a sequence may be both.
         config: The constants.
 
     Returns:
-        Shape (num_probes, N - num_probes), float32.
+        Shape (probes, gallery), float32.
     """
     scaled = (distances / np.maximum(distances.max(axis=1, keepdims=True), 1e-12)).astype(
         np.float32
     )
     order = _nearest_first(scaled, max(config.k1, config.k2 - 1) + 1)
     weights = _expanded(_neighbour_weights(scaled, order, config.k1), order, config.k2)
-    jaccard = _jaccard(weights, num_probes)
-    original = scaled[:num_probes, num_probes:]
+    jaccard = _jaccard(weights[probe], weights[gallery])
+    original = scaled[np.ix_(probe, gallery)]
     result: Floats = (1 - config.weight) * jaccard + config.weight * original
     return result
 
@@ -68,7 +74,8 @@ def _nearest_first(distances: Floats, count: int) -> NDArray[np.int64]:
     """Return (N, count): each sequence itself, then its nearest others; ties in given order."""
     keyed = distances.copy()
     np.fill_diagonal(keyed, -1)
-    return np.argsort(keyed, axis=1, kind="stable")[:, :count]
+    # a copy: the view would keep all N * N of them alive
+    return np.argsort(keyed, axis=1, kind="stable")[:, :count].copy()
 
 
 def _neighbour_weights(
@@ -113,18 +120,17 @@ def _expanded(
     return sparse.csr_array(averaging @ weights)
 
 
-def _jaccard(weights: sparse.csr_array[Any], num_probes: int) -> Floats:
+def _jaccard(probes: sparse.csr_array[Any], gallery: sparse.csr_array[Any]) -> Floats:
     """Return 1 - Σ min / Σ max of probe rows with gallery rows (eq. 10)."""
-    gallery = sparse.csc_array(weights[num_probes:])
-    totals = np.asarray(weights.sum(axis=1)).ravel()
-    result = np.empty((num_probes, len(totals) - num_probes), np.float32)
-    for probe in range(num_probes):
-        start, end = weights.indptr[probe : probe + 2]
-        columns, values = weights.indices[start:end], weights.data[start:end]
+    by_column = sparse.csc_array(gallery)
+    probe_totals, gallery_totals = (np.asarray(each.sum(axis=1)) for each in (probes, gallery))
+    result = np.empty((len(probe_totals), len(gallery_totals)), np.float32)
+    for probe, total in enumerate(probe_totals):
+        start, end = probes.indptr[probe : probe + 2]
+        columns, values = probes.indices[start:end], probes.data[start:end]
         shared = np.zeros(result.shape[1], np.float32)
         for column, value in zip(columns, values, strict=True):
-            begin, stop = gallery.indptr[column : column + 2]
-            shared[gallery.indices[begin:stop]] += np.minimum(gallery.data[begin:stop], value)
-        union = totals[probe] + totals[num_probes:] - shared
-        result[probe] = 1 - shared / union
+            begin, stop = by_column.indptr[column : column + 2]
+            shared[by_column.indices[begin:stop]] += np.minimum(by_column.data[begin:stop], value)
+        result[probe] = 1 - shared / (total + gallery_totals - shared)
     return result

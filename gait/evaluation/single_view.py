@@ -97,9 +97,10 @@ class CrossView:
             rows: dict[str, list[float]] = {"rank-1": [], "mAP": []}
             for view in views:
                 chosen = trial.probe[tests.views[trial.probe] == view]
-                name = f"{trial.name} {view}"
-                one = Trial(name, chosen, trial.gallery, "same view")
-                curve, mean_ap, _ = retrieve(setting, one, findings)
+                curve, mean_ap = np.full(1, np.nan), np.nan
+                if len(chosen):
+                    one = Trial(f"{trial.name} {view}", chosen, trial.gallery, "same view")
+                    curve, mean_ap, _ = retrieve(setting, one, findings)
                 rows["rank-1"].append(round(rank(curve, 1), _CELL_DECIMALS))
                 rows["mAP"].append(round(mean_ap, _CELL_DECIMALS))
             for figure, values in rows.items():
@@ -133,7 +134,7 @@ def condition_trials(tests: TestSet, conditions: tuple[Condition, ...], part: bo
 def view_matrices(
     setting: Setting, trial: Trial, findings: Findings, ranks: tuple[int, ...]
 ) -> dict[int, NDArray[np.float64]]:
-    """Return the Rank-k matrix of each k: probe view by gallery view, NaN where no probe is.
+    """Return the Rank-k matrix of each k: probe view by gallery view, NaN where either has nobody.
 
     Cells are rounded as the release rounds them, to 0.01 %.
 
@@ -147,12 +148,13 @@ def view_matrices(
             "without views, such as each-against-all"
         )
     (first,) = look(setting, trial, findings, _ranks_by_view(codes[trial.gallery], len(views)))
-    probe_views = codes[trial.probe]
+    probe_views, gallery_views = codes[trial.probe], np.unique(codes[trial.gallery])
     matrices = {k: np.full((len(views), len(views)), np.nan) for k in ranks}
     for view in np.unique(probe_views):
-        of_view = first[probe_views == view]
+        of_view = first[probe_views == view][:, gallery_views]
         for k in ranks:
-            matrices[k][view] = (of_view <= k).mean(axis=0).round(_CELL_DECIMALS)
+            cells = (of_view <= k).mean(axis=0).round(_CELL_DECIMALS)
+            matrices[k][view, gallery_views] = cells
     return matrices
 
 

@@ -84,22 +84,34 @@ class TestSet:
 
         Raises:
             ValueError: There is not one embedding a key, or an unknown metric or precision.
-            DataError: An embedding holds something that is not a number.
+            DataError: There are no embeddings, or one holds something that is not a number.
         """
         if metric not in METRICS or precision not in DTYPES:
             raise ValueError(
                 f"expected a metric of {', '.join(METRICS)} and a precision of "
                 f"{', '.join(DTYPES)}, got {metric!r} and {precision!r}"
             )
+        if not len(keys) or not embeddings.size:
+            raise DataError(
+                f"test set: expected embeddings (N, C, P), none of them 0, got {embeddings.shape} "
+                f"of {len(keys)} sequences; check the partition"
+            )
         columns = [[key.subject, key.condition, key.view] for key in keys]
-        subjects, conditions, views = np.array(columns, dtype=np.str_).reshape(-1, 3).T
+        subjects, conditions, views = np.array(columns, dtype=np.str_).T
         _check_finite(embeddings, keys)
         return cls(embeddings, subjects, conditions, views, metric, precision)
 
     def distances(self, probe: NDArray[np.int64], gallery: Floats) -> Floats:
-        """Return the distances of some sequences to the embeddings of a gallery, (M, G)."""
+        """Return the distances of some sequences to the embeddings of a gallery, (M, G).
+
+        Raises:
+            DataError: Embeddings are too large for the precision.
+        """
         rows = self.embeddings[probe]
-        return METRICS[self.metric](rows, gallery, dtype=DTYPES[self.precision])
+        try:
+            return METRICS[self.metric](rows, gallery, dtype=DTYPES[self.precision])
+        except ValueError as error:
+            raise DataError(str(error)) from error
 
 
 def _check_finite(embeddings: Floats, keys: Sequence[Key]) -> None:

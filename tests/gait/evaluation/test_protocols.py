@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from gait.distance import euclidean
 from gait.errors import DataError
 from gait.evaluation import PROTOCOLS, evaluate, trials
 from gait.evaluation.openset import OpenSetConfig
-from gait.evaluation.rerank import RerankConfig
+from gait.evaluation.rerank import RerankConfig, rerank
 
 CONDITIONS = ("nm-01", "nm-02", "nm-03", "nm-04", "nm-05", "nm-06", "bg-01", "cl-02")
 
@@ -237,3 +239,69 @@ def test_what_does_not_exist_is_refused(
 
 def test_every_data_set_has_a_protocol() -> None:
     assert {each.dataset for each in PROTOCOLS.values()} == {*DATASETS, None}
+
+
+@pytest.mark.parametrize(("protocol", "condition"), [("casia-b", "nm-0"), ("ccpg", "U1_D1")])
+def test_a_view_without_gallery_is_not_a_number_and_no_rank_of_0(
+    protocol: str, condition: str, embeddings: NDArray[np.float32], keys: list[SequenceKey]
+) -> None:
+    if protocol == "ccpg":
+        names = dict(zip(CONDITIONS, ("U0_D0_BG", "U0_D0", "U1_D1", "U2_D2", "U3_D3", "U0_D3",
+                                      "U1_D0", "U9_D9"), strict=True))  # fmt: skip
+        keys = [SequenceKey(key.subject, names[key.condition], key.view) for key in keys]
+    gone = [
+        i
+        for i, key in enumerate(keys)
+        if key.condition.startswith(condition)
+        and key.condition[-1] not in "56"
+        and key.view == "036"
+    ]
+    kept = [i for i in range(len(keys)) if i not in gone]
+    found = evaluate(protocol, embeddings[kept], [keys[i] for i in kept])
+    figure = "NM/rank-1" if protocol == "casia-b" else "gait-including/DN/rank-1"
+    assert np.isnan(found.metrics[figure])
+
+
+def test_a_view_without_probes_leaves_the_other_views_of_a_cross_view_gallery_alone(
+    embeddings: NDArray[np.float32], keys: list[SequenceKey]
+) -> None:
+    keys = [replace(key, condition=key.condition.replace("nm-03", "cl-01")) for key in keys]
+    kept = [i for i, key in enumerate(keys) if (key.condition, key.view) != ("cl-01", "036")]
+    found = evaluate("casia-b-cross-view", embeddings[kept], [keys[i] for i in kept])
+    whole = evaluate("casia-b-cross-view", embeddings, keys)
+    assert np.isnan(found.metrics["CL/rank-1"])
+    assert found.metrics["NM/rank-1"] == whole.metrics["NM/rank-1"]
+    (table,) = [each for each in found.tables if each.title.startswith("CL")]
+    (expected,) = [each for each in whole.tables if each.title.startswith("CL")]
+    assert dict(table.rows)["rank-1"][::2] == dict(expected.rows)["rank-1"][::2]
+
+
+def test_a_sequence_that_is_probe_and_gallery_is_re_ranked_once(
+    embeddings: NDArray[np.float32], keys: list[SequenceKey]
+) -> None:
+    """Twice among all sequences, each would be its own nearest neighbour."""
+    config = RerankConfig(k1=8, k2=3)
+    everybody = np.arange(len(keys))
+    distances = euclidean(embeddings, embeddings, dtype=np.float32)
+    ranked = rerank(distances, everybody, everybody, config)
+    np.fill_diagonal(ranked, np.inf)
+    nearest = [keys[index].subject for index in ranked.argmin(axis=1)]
+    expected = np.mean([a == key.subject for a, key in zip(nearest, keys, strict=True)])
+    found = evaluate("each-against-all", embeddings, keys, reranking=config)
+    assert found.metrics["rank-1"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("precision", "scale"), [("float32", 1e25), ("float16", 1e4)])
+def test_embeddings_of_a_diverged_network_are_refused_and_not_ranked(
+    precision: Any, scale: float, embeddings: NDArray[np.float32], keys: list[SequenceKey]
+) -> None:
+    with pytest.raises(DataError, match=f"too large for {precision}"):
+        evaluate("casia-b", embeddings * np.float32(scale), keys, precision=precision)
+
+
+@pytest.mark.parametrize("shape", [(0, 16, 4), (144, 0, 4), (144, 16, 0)])
+def test_no_embeddings_are_an_error_in_words(
+    shape: tuple[int, ...], keys: list[SequenceKey]
+) -> None:
+    with pytest.raises(DataError, match="check the partition"):
+        evaluate("each-against-all", np.zeros(shape, np.float32), keys[: shape[0]])

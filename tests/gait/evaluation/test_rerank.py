@@ -62,14 +62,16 @@ def clustered(seed: int) -> NDArray[np.float64]:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_it_agrees_with_the_paper_in_sets_and_loops(k1: int, k2: int, seed: int) -> None:
     distances = clustered(seed)
-    ours = rerank(distances, 10, RerankConfig(k1=k1, k2=k2, weight=0.3))
+    ours = rerank(
+        distances, np.arange(10), np.arange(10, 36), RerankConfig(k1=k1, k2=k2, weight=0.3)
+    )
     expected = naive_rerank(distances, 10, k1, k2, 0.3)
     np.testing.assert_allclose(ours, expected, atol=2e-6)  # ours is float32
 
 
 def test_with_all_the_weight_on_the_distance_no_ranking_changes() -> None:
     distances = clustered(2)
-    ours = rerank(distances, 10, RerankConfig(k1=8, weight=1.0))
+    ours = rerank(distances, np.arange(10), np.arange(10, 36), RerankConfig(k1=8, weight=1.0))
     np.testing.assert_array_equal(ours.argsort(axis=1), distances[:10, 10:].argsort(axis=1))
 
 
@@ -78,5 +80,5 @@ def test_a_match_that_is_mutual_overtakes_a_nearer_stranger_with_friends_of_his_
     line = np.array([0.0, -1.0, -1.1, 0.9, 1.4, 1.45, 1.5])
     distances = np.abs(line[:, None] - line)
     assert distances[0, stranger] < distances[0, match]
-    ours = rerank(distances, 1, RerankConfig(k1=3, k2=1))
+    ours = rerank(distances, np.arange(1), np.arange(1, 7), RerankConfig(k1=3, k2=1))
     assert ours[0, match - 1] < ours[0, stranger - 1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,15 +102,22 @@ def read_features(path: Path) -> Features:
         DataError: It is neither, is damaged or is not complete.
     """
     try:
-        return _read_folder(path) if path.is_dir() else _read_npz(path)
+        features = _read_folder(path) if path.is_dir() else _read_npz(path)
     except DataError:
         raise
     except OSError as error:
         raise DataError(f"{path}: cannot read it ({error.strerror or error})") from error
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # numpy, zipfile and zlib raise whatever a damaged file provokes
         raise DataError(
             f"{path}: expected stored embeddings, got a damaged file ({error})"
         ) from error
+    stored = features.embeddings
+    if stored.ndim != 3 or len(stored) != len(features.keys) or stored.dtype.kind != "f":
+        raise DataError(
+            f"{path}: expected embeddings (N, C, P) in floating point, one for each of "
+            f"{len(features.keys)} sequences, got {stored.dtype} of shape {stored.shape}"
+        )
+    return features
 
 
 def _fill(
@@ -140,15 +146,16 @@ def _open(
     folder: Path, about: dict[str, Any], dataset: GaitDataset, embedder: Embedder
 ) -> tuple[np.memmap[Any, np.dtype[np.float32]], np.memmap[Any, np.dtype[np.bool_]]]:
     """Return the mapped embeddings and flags of a folder, begun anew unless `about` agrees."""
-    if not _agrees(folder, about):
+    if not _is_begun(folder, about):
         if folder.is_dir():
-            logger.info("%s: made by other weights or from other data; starting anew", folder)
+            logger.info("%s: damaged, or of other weights or data; starting anew", folder)
             _clear(folder)
         folder.mkdir(parents=True, exist_ok=True)
         first = embedder.embed([dataset[0]])[0]
         shape = (len(dataset), *first.shape)
-        open_memmap(folder / _EMBEDDINGS, "w+", np.float32, shape).flush()
-        open_memmap(folder / _DONE, "w+", np.bool_, shape[:1]).flush()
+        # written, not mapped: a full disk shows now, and not as a signal that ends the process
+        np.save(folder / _EMBEDDINGS, np.zeros(shape, np.float32))
+        np.save(folder / _DONE, np.zeros(len(dataset), np.bool_))
         write_atomically(folder / _ABOUT, json.dumps(about).encode())  # last: now it is usable
     return (
         open_memmap(folder / _EMBEDDINGS, "r+"),
@@ -156,10 +163,13 @@ def _open(
     )
 
 
-def _agrees(folder: Path, about: dict[str, Any]) -> bool:
+def _is_begun(folder: Path, about: dict[str, Any]) -> bool:
     try:
-        return bool(json.loads((folder / _ABOUT).read_text()) == about)
-    except (OSError, ValueError):
+        # mapped to read: to write, numpy would fill up a file that was cut off
+        arrays = [np.load(folder / name, mmap_mode="r") for name in (_EMBEDDINGS, _DONE)]
+        agrees = json.loads((folder / _ABOUT).read_text()) == about
+        return bool(agrees and all(len(each) == len(about["keys"]) for each in arrays))
+    except (OSError, ValueError, EOFError, RecursionError):
         return False
 
 
@@ -174,8 +184,12 @@ def _fingerprint(dataset: GaitDataset, source: Path) -> str:
     files = dataset.files if isinstance(dataset, FolderDataset) else [source]
     digest = hashlib.sha256()
     for file in files:
-        status = file.stat()
-        digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        try:
+            status = file.stat()
+        except OSError as error:
+            raise DataError(f"{file}: cannot read it ({error.strerror or error})") from error
+        about = f"{file.name} {status.st_size} {status.st_mtime_ns}\n"
+        digest.update(about.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
@@ -200,10 +214,11 @@ def _read_npz(path: Path) -> Features:
                 f"without {', '.join(missing)}"
             )
         embeddings, subjects, conditions, views = (file[name] for name in names)
-    columns = [each.astype(np.str_).tolist() for each in (subjects, conditions, views)]
-    if embeddings.ndim != 3 or {len(each) for each in columns} != {len(embeddings)}:
+    columns = [each.astype(np.str_) for each in (subjects, conditions, views)]
+    if {each.shape for each in columns} != {embeddings.shape[:1]}:
         raise DataError(
             f"{path}: expected embeddings (N, C, P) and N subjects, conditions and views, got "
-            f"{embeddings.shape} and {', '.join(str(len(each)) for each in columns)}"
+            f"{embeddings.shape} and {', '.join(str(each.shape) for each in columns)}"
         )
-    return Features(embeddings, [SequenceKey(*row) for row in zip(*columns, strict=True)])
+    rows = zip(*(each.tolist() for each in columns), strict=True)
+    return Features(embeddings, [SequenceKey(*row) for row in rows])

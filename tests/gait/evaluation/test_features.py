@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import contextlib
+import os
+import resource
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -130,8 +134,11 @@ def test_an_npz_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"views": ["0"]}, "got .2, 4, 2. and 2, 2, 1"),
+        ({"views": ["0"]}, r"got \(2, 4, 2\) and \(2,\), \(2,\), \(1,\)"),
+        ({"subjects": [["1"], ["2"]]}, r"and \(2, 1\), \(2,\), \(2,\)"),
         ({"embeddings": np.zeros((2, 8))}, "expected embeddings"),
+        ({"embeddings": np.full((2, 4, 2), "x")}, "in floating point"),
+        ({"embeddings": np.zeros((2, 4, 2), np.complex64)}, "got complex64"),
         ({"subjects": np.array([{}, {}])}, "damaged"),
     ],
 )
@@ -154,3 +161,79 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
         read_features(tmp_path / "none.npz")
     with pytest.raises(DataError, match="cannot read"):
         read_features(tmp_path)
+
+
+def test_an_npz_damaged_anywhere_is_read_right_or_refused(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "f.npz", **arrays())
+    sound = (tmp_path / "f.npz").read_bytes()
+    for place in range(len(sound)):
+        damaged = bytearray(sound)
+        damaged[place] ^= 1 + place % 255
+        (tmp_path / "g.npz").write_bytes(damaged)
+        with contextlib.suppress(DataError):
+            assert read_features(tmp_path / "g.npz").keys == read_features(tmp_path / "f.npz").keys
+
+
+@pytest.mark.parametrize("name", ["embeddings.npy", "done.npy", "features.json"])
+@pytest.mark.parametrize("size", [0, 50, 160])
+def test_a_folder_cut_off_is_made_anew_and_no_zeros_are_taken_for_embeddings(
+    name: str, size: int, root: Path, tmp_path: Path
+) -> None:
+    embed_dataset(FolderDataset(root), root, Means(), tmp_path / "f")
+    file = tmp_path / "f" / name
+    os.truncate(file, min(size, file.stat().st_size - 1))
+    with pytest.raises(DataError, match="damaged"):
+        read_features(tmp_path / "f")
+    found = embed_dataset(FolderDataset(root), root, Means(), tmp_path / "f")
+    assert means(found) == [10, 20, 30, 40, 50, 60]
+
+
+def test_a_folder_whose_parts_do_not_fit_together_is_refused(root: Path, tmp_path: Path) -> None:
+    embed_dataset(FolderDataset(root), root, Means(), tmp_path / "f")
+    np.save(tmp_path / "f" / "embeddings.npy", np.zeros((2, 4, 2), np.float32))
+    with pytest.raises(DataError, match="one for each of 6 sequences, got float32 of shape"):
+        read_features(tmp_path / "f")
+    found = embed_dataset(FolderDataset(root), root, Means(), tmp_path / "f")
+    assert means(found) == [10, 20, 30, 40, 50, 60]
+
+
+def test_a_data_set_that_moved_away_is_an_error_that_names_the_file(
+    root: Path, tmp_path: Path
+) -> None:
+    dataset = FolderDataset(root)
+    shutil.move(root, tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"000\.pkl: cannot read it"):
+        embed_dataset(dataset, root, Means(), tmp_path / "f")
+
+
+class Large(Means):
+    """Embeds each sequence as more than a page of memory."""
+
+    def embed(self, sequences: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        return [np.full((64, 64), each.mean(), np.float32) for each in sequences]
+
+
+def test_room_is_taken_before_the_first_embedding_so_that_a_full_disk_is_no_crash(
+    root: Path, tmp_path: Path
+) -> None:
+    """Writing through a map into a hole of a file ends the process when the disk is full."""
+    holes: list[int] = []
+
+    def look_for_a_hole(done: int, total: int) -> None:
+        with (tmp_path / "f" / "embeddings.npy").open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            holes.append(os.lseek(file.fileno(), 0, os.SEEK_HOLE) - size)
+
+    embed_dataset(FolderDataset(root), root, Large(), tmp_path / "f", look_for_a_hole)
+    assert holes == [0] * (NUM_SEQUENCES + 1)
+
+
+def test_a_full_disk_is_an_error_in_words(root: Path, tmp_path: Path) -> None:
+    """Files may not grow beyond 300 bytes: the system refuses the write as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))
+    try:
+        with pytest.raises(DataError, match="writable and has room"):
+            embed_dataset(FolderDataset(root), root, Means(), tmp_path / "f")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -30,12 +30,14 @@ class Revision:
         track_id: The track.
         was: Who it was said to be; None for nobody.
         identity: Who it is now.
+        is_new: Whether nobody was that before this track.
     """
 
     stream: str
     track_id: int
     was: str | None
     identity: str | None
+    is_new: bool
 
 
 class Association:

@@ -179,7 +179,9 @@ class Gallery(Closing):
                 continue  # forgotten by somebody else
             label = None if track.identity is None else self._answers.label(track.identity)
             if label != track.told:
-                revised.append(Revision(track.stream, track.track_id, track.told, label))
+                revised.append(
+                    Revision(track.stream, track.track_id, track.told, label, track.is_founder)
+                )
                 track.told = label
         return revised
 
@@ -209,11 +211,12 @@ class Gallery(Closing):
         )
         evidence = track.evidence.after(heard, continues=exemplar.continues)
         limit = self._limits.limit(len(self._known.matrix))
-        ways = self._association.ways(track)
+        ways, founded = self._association.ways(track), track.founded
         self._yield(track, ways)
         ranked = self._still_known(evidence.ranked(barred))
         fitting = self._association.fitting(track, ranked, ways)
-        is_new = self._decide(track, track.goes_on(exemplar), fitting, limit)
+        self._decide(track, track.goes_on(exemplar), fitting, limit)
+        is_new = track.is_founder and track.founded != founded
         track.evidence = evidence  # not before it is on disk
         answer = self._answers.match(track, ranked, limit, ways, is_new=is_new)
         track.told = answer.identity
@@ -229,8 +232,7 @@ class Gallery(Closing):
         logger.info("track %s: somebody else from %.1f s on", track.name, switched_at_s)
         track.evidence = Evidence(self._config.decision, windows[at:])
         ranked, ways = self._looked_again(track, limit)
-        is_new = track.identity is not None and track.told != self._answers.label(track.identity)
-        again = self._answers.match(track, ranked, limit, ways, is_new=is_new)
+        again = self._answers.match(track, ranked, limit, ways, is_new=track.is_founder)
         track.told = again.identity
         return replace(again, switched_at_s=switched_at_s)
 
@@ -246,7 +248,9 @@ class Gallery(Closing):
             if len(given) == len(self._known.matrix.rows_of(was.id)):
                 return False
             track.exemplars = given
-            track.identity = self._store.split(was, given) if given else None
+            track.identity = None
+            if given:
+                track.become(self._store.split(was, given))
             self._known.refresh()
         else:
             track.lose()
@@ -320,7 +324,7 @@ class Gallery(Closing):
         if not given or self._is_named:
             track.lose()
             return
-        track.identity = self._store.split(was, given)
+        track.become(self._store.split(was, given))
         self._known.refresh()
         logger.info("track %s: was %s, is new", track.name, was.pseudonym)
 
@@ -333,28 +337,27 @@ class Gallery(Closing):
             found += self._known.nearest_of(own, embedding, without=track.exemplars)
         return found
 
-    def _decide(self, track: Track, exemplar: Exemplar, ranked: Ranked, limit: Limit) -> bool:
-        """Settle who a track is and keep what it gives; say whether that founded an identity."""
+    def _decide(self, track: Track, exemplar: Exemplar, ranked: Ranked, limit: Limit) -> None:
+        """Settle who a track is, and keep what it gives."""
         shown = None if track.identity is None else track.identity.id
         chosen = track.hysteresis.challenger(shown, ranked, limit.distance)
         if self._is_named:
             track.identity = None if chosen is None else self._known.identities[chosen]
-            return False
+            return
         if chosen is None and shown is None:
             self._found(track, exemplar)
-            return True
+            return
         identity = track.identity if chosen is None else self._known.identities[chosen]
         assert identity is not None
         if track.identity is not None and chosen not in (None, shown):
             self._go_over(track, identity)
         self._add(track, identity, exemplar)
         track.identity = identity
-        return False
 
     def _found(self, track: Track, exemplar: Exemplar) -> None:
         identity, key = self._store.found(exemplar)
         self._known.refresh()
-        track.identity = identity
+        track.become(identity)
         track.gave(key)
         logger.debug("%s is new: %s", exemplar.tracklet_uid, identity.pseudonym)
 

@@ -147,12 +147,13 @@ class SightingBook:
             track, given = self._open.get(key), self._given.get(key)
             if track is not None and track.match is not None:
                 track.match = replace(track.match, identity=revision.identity, distance=None)
+                track.founded = revision.identity if revision.is_new else track.founded
             elif given is not None and given.identity != revision.identity:
                 self._given[key] = revised = replace(
                     given,
                     identity=revision.identity,
                     distance=None,
-                    is_new=False,
+                    is_new=revision.is_new,
                     probability=None,
                     explanation=None,
                     is_revision=True,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from gait.tracklet import Tracklet
 from pipeline.gallery.decision import DecisionConfig, Evidence, Hysteresis
 from pipeline.gallery.exemplar import Exemplar, Identity
+from pipeline.gallery.place import Place, places
 from pipeline.gallery.whereabouts import Presence
 
 _MOST = 20_000
@@ -42,11 +43,14 @@ class Track:
         evidence: What its tracklets say.
         hysteresis: Keeps it from changing over too easily.
         identity: Who it is, once a tracklet of it was matched.
+        founded: Number of the last identity that nobody had before it; None if there is none.
         exemplars: Keys of the exemplars it gave.
         walk: Its present walk, once a tracklet of it was matched.
         companions: Tracks seen in one frame with it.
         barred: Identities of those that are not remembered any more.
         origin_s: When its stream's clock read 0 on the clock of all; None when nobody knows.
+        came: Where in the picture its first tracklet began; None when nobody knows.
+        left: Where its last tracklet ended.
         is_over: Whether it has ended.
         reviewed_s: When it was last looked at again, or ended.
         told: Who it was last said to be; None when it was never said.
@@ -59,11 +63,14 @@ class Track:
     evidence: Evidence
     hysteresis: Hysteresis
     identity: Identity | None = None
+    founded: int | None = None
     exemplars: set[int] = field(default_factory=set)
     walk: Walk | None = None
     companions: set[int] = field(default_factory=set)
     barred: set[int] = field(default_factory=set)
     origin_s: float | None = None
+    came: Place | None = None
+    left: Place | None = None
     is_over: bool = False
     reviewed_s: float = -math.inf
     told: str | None = None
@@ -74,9 +81,18 @@ class Track:
         return f"{self.stream}/{self.track_id}"
 
     @property
+    def is_founder(self) -> bool:
+        """Whether nobody had its identity before it."""
+        return self.identity is not None and self.identity.id == self.founded
+
+    @property
     def presence(self) -> Presence:
         """Where it was, and when."""
-        return Presence(self.stream, self.first_seen_s, self.last_seen_s, self.origin_s)
+        seen_s = self.first_seen_s, self.last_seen_s
+        # the first place is that of somebody else once the track was cut
+        is_own = self.came is not None and self.came.time_s >= self.first_seen_s
+        came = self.came if is_own else None
+        return Presence(self.stream, *seen_s, self.origin_s, came, self.left)
 
     def goes_on(self, exemplar: Exemplar) -> Exemplar:
         """Return what is to be kept: under the name of the walk, and of all of it."""
@@ -87,11 +103,25 @@ class Track:
         times_s = walk.start_s, exemplar.times_s[1]
         return replace(exemplar, tracklet_uid=walk.uid, times_s=times_s)
 
+    def become(self, identity: Identity) -> None:
+        """Be somebody whom nobody was before."""
+        self.identity, self.founded = identity, identity.id
+
     def gave(self, key: int) -> None:
         """Take note of an exemplar that tells of the present walk."""
         assert self.walk is not None
         self.exemplars.add(key)
         self.walk.key = key
+
+    def went(self, found: tuple[Place, Place] | None) -> None:
+        """Take note of where a tracklet began and ended."""
+        if found is None:
+            return
+        came, left = found
+        if self.came is None:
+            self.came = came
+        if self.left is None or left.time_s > self.left.time_s:
+            self.left = left
 
     def lose(self) -> None:
         """Begin anew: whoever it was is not known any more."""
@@ -140,6 +170,7 @@ class TrackMemory:
             track.first_seen_s = min(track.first_seen_s, tracklet.seen_s[0])
             track.last_seen_s = max(track.last_seen_s, tracklet.seen_s[1])
             track.is_over |= tracklet.is_last
+            track.went(places(tracklet))
             track.companions.update(tracklet.companions)
             for other in tracklet.companions:  # the other one's next report may come too late
                 if other in tracks:

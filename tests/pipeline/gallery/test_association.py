@@ -91,6 +91,7 @@ def test_of_two_who_claim_to_be_somebody_the_nearer_one_is(tracklet: MakeTrackle
         assert match(gallery, tracklet(1, 21.0, stream="yard"), 0.1).identity == "person-001"
         later = match(gallery, tracklet(1, 23.0, stream="hall"), 0.9)
         assert later.identity != "person-001"
+        assert later.is_new, "nobody was that before"
 
 
 def test_a_track_that_ended_is_revised_when_more_is_known(tracklet: MakeTracklet) -> None:
@@ -156,6 +157,22 @@ def test_whom_a_track_went_over_to_is_recognised(tracklet: MakeTracklet) -> None
         assert switched.switched_at_s == 6.0
 
 
+def test_whom_a_track_went_over_to_by_name_is_not_new(
+    tmp_path: Path, tracklet: MakeTracklet
+) -> None:
+    path = tmp_path / "people.gallery"
+    with GalleryStore(path, model_hash="a" * 64) as store:
+        for name, distance in (("Anna", 0.0), ("Berta", 5.0)):
+            walk = tracklet(stream=name)
+            store.enrol(name, [Exemplar.of(walk, at(distance))], Enrolment("consent"))
+    with open_gallery(path=str(path), mode="named") as gallery:
+        for n, distance in enumerate([0.0, 0.1, 5.0]):
+            match(gallery, tracklet(1, 3.0 * n), distance)
+        switched = match(gallery, tracklet(1, 9.0), 5.1)
+    assert (switched.identity, switched.is_new) == ("Berta", False)
+    assert switched.switched_at_s == 6.0
+
+
 def test_an_ended_sighting_is_given_anew_with_who_it_was_said_to_be(
     tracklet: MakeTracklet,
 ) -> None:
@@ -166,6 +183,7 @@ def test_an_ended_sighting_is_given_anew_with_who_it_was_said_to_be(
         told, revised = sightings_of(gallery, [(first, 0.0), (second, 0.5), (late, 0.0)])[:2]
     assert told.identity == revised.was == "person-001"
     assert revised.is_revision
+    assert revised.is_new
     assert revised.identity == "person-002"
     assert (revised.track_id, revised.start_s) == (told.track_id, told.start_s)
 

@@ -183,9 +183,21 @@ def _index_in_use(data_in_use: Sequence[bool]) -> int:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Return the folders in `folder`, sorted, without hidden ones."""
+    """Return the folders in `folder`, sorted, without hidden ones.
+
+    Raises:
+        OSError: It cannot be read.
+        DataError: A name is not UTF-8, which no index, partition or table could hold.
+    """
     with os.scandir(folder) as entries:
         names = [each.name for each in entries if each.is_dir() and not each.name.startswith(".")]
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{folder}: expected names in UTF-8, got {name!a}; rename it"
+            ) from error
     return [folder / name for name in sorted(names)]
 
 

@@ -16,14 +16,16 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Annotated, BinaryIO, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, ValidationError, model_validator
 
 from gait.data.atomic import open_atomically
 from gait.data.dataset import GaitDataset, SequenceKey, indices_of
 from gait.errors import DataError
+from gait.strict import StrictModel
 
 PACK_SUFFIX = ".gaitpack"
 
@@ -96,6 +98,21 @@ def _write_index(file: BinaryIO, index: _Index) -> None:
     file.write(_HEAD.pack(_MAGIC, _VERSION, 0, offset, len(data), zlib.crc32(data)))
 
 
+class _Content(StrictModel):
+    """The index as JSON."""
+
+    width: Literal[44, 64]
+    keys: list[tuple[str, str, str]] = Field(min_length=1)
+    lengths: list[Annotated[int, Field(ge=1, lt=2**32)]]
+    crc32: list[Annotated[int, Field(ge=0, lt=2**32)]]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not len(self.keys) == len(self.lengths) == len(self.crc32):
+            raise ValueError("keys, lengths and crc32: expected as many of each")
+        return self
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Index:
     """What lies where in a pack; the offsets follow from the lengths."""
@@ -116,13 +133,9 @@ class _Index:
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        content: dict[str, Any] = json.loads(data)
-        keys = [SequenceKey(*key) for key in content["keys"]]
-        lengths = np.array(content["lengths"], np.int64)
-        index = cls(content["width"], keys, lengths, content["crc32"])
-        if not (len(keys) == len(lengths) == len(index.checksums)) or (lengths < 1).any():
-            raise ValueError("columns of different length, or a sequence without frames")
-        return index
+        content = _Content.model_validate_json(data)
+        keys = [SequenceKey(*key) for key in content.keys]
+        return cls(content.width, keys, np.array(content.lengths, np.int64), content.crc32)
 
 
 class _Pack:
@@ -232,10 +245,15 @@ def _parse(path: Path, file: BinaryIO) -> _Index:
 def _checked(path: Path, data: bytes, offset: int) -> _Index:
     try:
         index = _Index.from_json(data)
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: expected an index of sequences, got {error}") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise DataError(
+            f"{path}: expected an index of sequences, got another at "
+            f"{'.'.join(map(str, problem['loc'])) or 'its top'} ({problem['msg']}); "
+            "pack the data set again"
+        ) from error
     expected = _PIXELS_AT + int(index.lengths.sum()) * _HEIGHT * index.width
-    if index.width not in (44, 64) or not len(index.keys) or offset != expected:
+    if offset != expected:
         raise DataError(
             f"{path}: expected the index behind {expected} bytes of pixels, got it at {offset}; "
             "pack the data set again"

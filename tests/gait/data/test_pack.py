@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import resource
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,3 +148,49 @@ def test_a_full_disk_leaves_the_old_pack_and_no_half_one(casia_b: Path, packed: 
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert packed.read_bytes() == before
     assert not list(packed.parent.glob(".*.part"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"width": "44"}, "at width"),
+        ({"width": True}, "at width"),
+        ({"keys": [["001", "nm-01", "000"]]}, "as many of each"),
+        ({"keys": [[["001"], "nm-01", "000"]] * 8}, "at keys.0.0"),
+        ({"lengths": [2**70] * 8}, "at lengths.0"),
+        ({"lengths": [0] * 8}, "at lengths.0"),
+        ({"lengths": [5.5] * 8}, "at lengths.0"),
+        ({"crc32": ["x"] * 8}, "at crc32.0"),
+        ({"lengths": [1] * 8}, "expected the index behind"),
+        (None, "at its top"),
+    ],
+)
+def test_an_index_that_is_whole_but_none_of_ours_is_refused_in_words(
+    changed: dict[str, object] | None, says: str, packed: Path
+) -> None:
+    sound = packed.read_bytes()
+    head = struct.Struct("<8sIIQQI")
+    magic, version, _, offset, length, _ = head.unpack(sound[: head.size])
+    content = json.loads(sound[offset : offset + length])
+    data = b"[" * 100_000 if changed is None else json.dumps(content | changed).encode()
+    begin = head.pack(magic, version, 0, offset, len(data), zlib.crc32(data))
+    packed.write_bytes(begin + sound[head.size : offset] + data)
+    with pytest.raises(DataError, match=says) as caught:
+        PackedDataset(packed)
+    assert str(packed) in str(caught.value)
+
+
+def test_names_in_any_script_are_packed_and_read_again(
+    to_pickle: Callable[..., Path], silhouettes: Callable[..., np.ndarray], tmp_path: Path
+) -> None:
+    to_pickle(tmp_path / "data", "Zoë/歩行 1/0°", silhouettes(1))
+    write_pack(FolderDataset(tmp_path / "data"), tmp_path / "a.gaitpack")
+    assert str(PackedDataset(tmp_path / "a.gaitpack").keys[0]) == "Zoë-歩行 1-0°"
+
+
+def test_a_name_that_is_no_text_is_refused_before_anything_is_read(
+    to_pickle: Callable[..., Path], silhouettes: Callable[..., np.ndarray], tmp_path: Path
+) -> None:
+    to_pickle(tmp_path, os.fsdecode(b"001/nm-01/09\xff"), silhouettes(1))
+    with pytest.raises(DataError, match=r"nm-01: expected names in UTF-8, got '09\\udcff'"):
+        FolderDataset(tmp_path)

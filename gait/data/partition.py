@@ -50,7 +50,7 @@ def load_partition(path: Path) -> Partition:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot read the partition ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected a partition as JSON, got {error}") from error
     if not isinstance(content, dict) or not set(_KEYS[:2]) <= set(content) <= set(_KEYS):
         found = ", ".join(map(str, content)) if isinstance(content, dict) else "something else"
@@ -90,7 +90,8 @@ def partition_for(dataset_name: str, subjects: Iterable[str]) -> Partition:
 
 def _texts(path: Path, key: str, value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise DataError(f'{path}: {key}: expected a list of texts such as ["001"], got {value!r}')
+        found = value if not isinstance(value, list) else some([repr(each) for each in value])
+        raise DataError(f'{path}: {key}: expected a list of texts such as ["001"], got {found}')
     if twice := [each for each, times in Counter(value).items() if times > 1]:
         raise DataError(f"{path}: {key}: expected each entry once, got twice: {some(twice)}")
     return value

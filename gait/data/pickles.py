@@ -133,10 +133,16 @@ def _reconstruct(*_: object) -> _PickledArray:
 
 
 def _from_buffer(
-    pixels: bytes | str, _kind: object, shape: tuple[int, ...], order: Literal["C", "F"] = "C"
+    pixels: bytes | str,
+    _kind: object,
+    shape: tuple[int, ...],
+    order: Literal["C", "F", "K"],
+    axes: tuple[int, ...] | None = None,
 ) -> NDArray[np.uint8]:
-    data = pixels.encode("latin1") if isinstance(pixels, str) else pixels
-    return np.ascontiguousarray(np.frombuffer(data, np.uint8).reshape(shape, order=order))
+    data = np.frombuffer(pixels.encode("latin1") if isinstance(pixels, str) else pixels, np.uint8)
+    if order == "K":  # numpy 2.3 and later, of a transposed array: in the order of its memory
+        return np.ascontiguousarray(data.reshape(shape).transpose(axes))
+    return np.ascontiguousarray(data.reshape(shape, order=order))
 
 
 def _encode(text: str, _codec: str = "latin1") -> bytes:

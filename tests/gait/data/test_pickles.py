@@ -47,6 +47,19 @@ def test_what_is_written_is_read_again(
     assert [each.name for each in path.parent.iterdir()] == ["000.pkl"]
 
 
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("axes", [(0, 1, 2), (0, 2, 1), (2, 1, 0), (1, 0, 2)])
+def test_an_array_is_read_as_it_was_in_whatever_order_its_memory_lay(
+    axes: tuple[int, ...],
+    protocol: int,
+    silhouettes: Callable[..., np.ndarray],
+    tmp_path: Path,
+) -> None:
+    lying = np.ascontiguousarray(silhouettes(1).transpose(axes)).transpose(np.argsort(axes))
+    (tmp_path / "000.pkl").write_bytes(pickle.dumps(lying, protocol))
+    np.testing.assert_array_equal(read_silhouettes(tmp_path / "000.pkl"), silhouettes(1))
+
+
 def test_an_ordinary_unpickler_of_an_old_numpy_reads_what_is_written(
     silhouettes: Callable[..., np.ndarray], tmp_path: Path
 ) -> None:

@@ -77,7 +77,16 @@ class _StreamState:
     problem: str | None = None
     people: set[str] = field(default_factory=set)
     identities: dict[int, str | None] = field(default_factory=dict)
+    sighted: dict[tuple[int, float], str | None] = field(default_factory=dict)
     video_start_s: float | None = None
+
+    def sight(self, sighting: Sighting) -> None:
+        self.identities[sighting.track_id] = sighting.identity
+        self.sighted[sighting.track_id, sighting.start_s] = sighting.identity
+
+    def settle(self) -> None:
+        # until now it had everybody whom a track was said to be at any time
+        self.people = {who for who in self.sighted.values() if who is not None}
 
     def report(self, folder: ResultsFolder) -> StreamReport:
         info = self.info
@@ -218,10 +227,12 @@ class FileRun:
             stack.callback(self._close_recorders)
             log = stack.enter_context(SightingLog(self.folder)) if self.folder else None
             for sighting in self.pipeline.run(self._reader.batches(), self):
-                self._streams[sighting.stream].identities[sighting.track_id] = sighting.identity
+                self._streams[sighting.stream].sight(sighting)
                 if log is not None:
                     log.write(sighting)
                 yield sighting
+        for state in self._streams.values():
+            state.settle()
 
     # What the reader tells (in its own thread).
 

@@ -1,3 +1,4 @@
+import json
 import time
 
 import pytest
@@ -7,6 +8,8 @@ from pipeline.config import PipelineConfig
 from pipeline.errors import SourceError
 from pipeline.file_run import FileRun
 from pipeline.sources.inputs import sample_path
+from pipeline.values import Match
+from tests.pipeline.sinks.conftest import make_tracklet
 from tests.threads import no_thread_left
 from trackers.boxes import Detections
 
@@ -98,3 +101,14 @@ def test_several_files_share_one_gallery_and_keep_their_own_tracks(tmp_path):
     # The second file shows the same people at the same places: the same walk is the same identity.
     assert who["vtest-20s"]
     assert who["vtest-20s"] == who["copy"]
+
+
+def test_people_are_counted_as_whom_they_turned_out_to_be(tmp_path):
+    output = {"video": False, "tracklets": False}
+    some = config(read={"max_frames": 40}, assembler={"window": 20}, output=output)
+    run = FileRun(sample_path(), out=tmp_path, config=some)
+    said_once = Match(identity="person-999", distance=None, threshold=1.0)
+    run.recognised(make_tracklet(1, stream="vtest-20s"), None, said_once)
+    people = {sighting.identity for sighting in run.sightings()} - {None}
+    [stream] = json.loads((tmp_path / "run.json").read_text())["streams"]
+    assert stream["people"] == len(people) > 0

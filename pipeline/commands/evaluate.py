@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.markup import escape
 
 from gait import evaluation
 from gait.data.atomic import write_atomically
-from gait.data.dataset import FolderDataset, GaitDataset
+from gait.data.dataset import FolderDataset, GaitDataset, SequenceKey
 from gait.data.datasets import DATASETS
 from gait.data.pack import PackedDataset
 from gait.data.partition import Partition, load_partition, partition_for
@@ -259,14 +260,16 @@ def _check_usage(job: _Job) -> None:
 
 def _run(job: _Job, folder: Path, errors: Console) -> evaluation.Evaluation:
     if job.features is not None:
-        features, probe_set = _stored(job.features, job.partition)
+        features, split = _stored(job.features, job)
     else:
-        features, probe_set = _embedded(job, folder, errors)
+        features, split = _embedded(job, folder, errors)
+    for gap in _gaps(job, features.keys, split):
+        errors.print(f"Not comparable with published figures: {gap}", soft_wrap=True)
     return evaluation.evaluate(
         job.protocol,
         features.embeddings,
         features.keys,
-        probe_set=probe_set,
+        probe_set=split.probe,
         metric=job.metric,
         precision=job.precision,
         reranking=job.reranking,
@@ -274,28 +277,25 @@ def _run(job: _Job, folder: Path, errors: Console) -> evaluation.Evaluation:
     )
 
 
-def _stored(path: Path, partition: Path | None) -> tuple[Features, frozenset[str] | None]:
+def _stored(path: Path, job: _Job) -> tuple[Features, Partition]:
     """Return stored features; with a partition, only those of its test subjects."""
     features = read_features(path)
-    if partition is None:
-        return features, None
-    split = load_partition(partition)
+    if job.partition is None:
+        return features, Partition([], list(dict.fromkeys(key.subject for key in features.keys)))
+    split = load_partition(job.partition)
     test = set(split.test)
     kept = [index for index, key in enumerate(features.keys) if key.subject in test]
     if len(kept) < len(features.keys):
         keys = [features.keys[index] for index in kept]
         features = Features(features.embeddings[np.array(kept, int)], keys, features.model_hash)
-    return features, split.probe
+    return features, split
 
 
-def _embedded(job: _Job, folder: Path, errors: Console) -> tuple[Features, frozenset[str] | None]:
+def _embedded(job: _Job, folder: Path, errors: Console) -> tuple[Features, Partition]:
     assert job.weights is not None  # _check_usage
     assert job.data is not None
     dataset = _open(job.data, PROTOCOLS[job.protocol].dataset)
     split = _partition(job, dataset)
-    here = {key.subject for key in dataset.keys}
-    if missing := len([subject for subject in split.test if subject not in here]):
-        errors.print(f"{missing} of {len(split.test)} test subjects are not in {job.data}")
     from gait.encoder import Encoder
 
     encoder = Encoder.from_weights(encoder_file(str(job.weights)), device=job.device)
@@ -303,7 +303,22 @@ def _embedded(job: _Job, folder: Path, errors: Console) -> tuple[Features, froze
     tests = dataset.select(split.test)
     with embedding_progress(errors) as progress:
         kept = folder / "features"
-        return embed_dataset(tests, job.data, encoder, kept, progress), split.probe
+        return embed_dataset(tests, job.data, encoder, kept, progress), split
+
+
+def _gaps(job: _Job, keys: Sequence[SequenceKey], split: Partition) -> Iterator[str]:
+    """Yield where the test set is not what the partition file lists or the data set has."""
+    known = DATASETS.get(PROTOCOLS[job.protocol].dataset or "")
+    subjects, sequences = {key.subject for key in keys}, {str(key) for key in keys}
+    sizes = {"test subjects": (len(subjects), len(split.test))}
+    if split.probe is not None:
+        sizes["probes"] = (len(sequences & split.probe), len(split.probe))
+    if known is not None and job.partition is None:
+        sizes["test subjects"] = (len(subjects), known.num_test)
+        sizes["test sequences"] = (len(keys), known.num_test_sequences or len(keys))
+    for what, (found, expected) in sizes.items():
+        if found != expected:
+            yield f"expected {expected} {what}, got {found}"
 
 
 def _open(data: Path, dataset: str | None) -> GaitDataset:
@@ -326,6 +341,9 @@ def _write(found: evaluation.Evaluation, folder: Path, name: str) -> None:
     """Write JSON and CSV, and the submission plain and zipped as the server wants it."""
     write_atomically(folder / RESULT_FILE, found.to_json(config=name).encode())
     write_atomically(folder / "evaluation.csv", found.to_csv().encode())
+    for pattern in ("cmc.*", "open-set.*", "submission.*"):
+        for old in folder.glob(pattern):  # drawn or written from other figures
+            old.unlink()
     if found.submission is not None:
         write_atomically(folder / "submission.csv", found.submission.encode())
         archive = io.BytesIO()

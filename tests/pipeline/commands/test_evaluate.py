@@ -83,6 +83,10 @@ def test_weights_and_data_become_tables_json_csv_and_plots(
     assert content["config"] == "small"
     assert content["metrics"]["NM/rank-1"] == 1.0  # subjects so unlike that any network tells them
     assert {count["probes"] for count in content["counts"]} == {4}  # 001 trains
+    assert (
+        "Not comparable with published figures: expected 50 test subjects, got 2" in result.output
+    )
+    assert "expected 5485 test sequences, got 16" in result.output
     assert "NM,000,100.0000" in (out / "evaluation.csv").read_text()
     assert (out / "open-set.svg").exists() == (importlib.util.find_spec("matplotlib") is not None)
 
@@ -204,6 +208,8 @@ def test_the_partition_says_who_tests_and_who_is_looked_for(stored: Path, tmp_pa
     assert result.exit_code == 0, result.output
     assert "8 probes, 8 counted; gallery 16" in result.output
     assert "mINP" in result.output
+    assert "expected 9 probes, got 8" in result.output  # one is of a subject who trains
+    assert "test subjects" not in result.output
 
 
 def test_re_ranked_figures_are_labelled(stored: Path, tmp_path: Path) -> None:
@@ -234,6 +240,20 @@ def test_grew_gives_a_submission_plain_and_zipped(tmp_path: Path) -> None:
     assert [line.split(",")[0] for line in lines[1:]] == ["v24", "v25"]
     with zipfile.ZipFile(tmp_path / "submission.zip") as archive:
         assert archive.read("submission.csv") == (tmp_path / "submission.csv").read_bytes()
+
+
+def test_plots_and_submissions_of_other_figures_do_not_stay_beside_new_ones(
+    stored: Path, tmp_path: Path
+) -> None:
+    old = [tmp_path / name for name in ("cmc.png", "open-set.svg", "submission.zip", "notes.png")]
+    for each in old:
+        each.write_bytes(b"of other weights")
+    result = run(
+        "eval", "--features", stored, "--protocol", "each-against-all", "--out", tmp_path,
+        "--no-plots",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert [each for each in old if each.exists()] == [tmp_path / "notes.png"]
 
 
 def test_no_column_is_lost_however_narrow_the_terminal(

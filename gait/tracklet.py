@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 SILHOUETTE_HW = (64, 44)
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom edge in the picture, in pixels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +39,8 @@ class Tracklet:
             tracklet (its embedding) is said of the walk from its beginning.
         origin_unix_s: When the stream's clock read 0, in seconds since 1970; the same for all
             tracklets of a track. None for recordings.
+        boxes: Where in the picture its person was at its first silhouette and at its last one; None
+            where nobody knows.
     """
 
     stream: str
@@ -49,6 +55,7 @@ class Tracklet:
     is_last: bool = False
     offset: int = 0
     origin_unix_s: float | None = None
+    boxes: tuple[Box, Box] | None = None
 
     def __post_init__(self) -> None:
         shape = self.silhouettes.shape
@@ -70,6 +77,12 @@ class Tracklet:
             raise ValueError(f"Tracklet.offset: expected 0 or more, got {self.offset}")
         if not 0.0 <= self.quality <= 1.0:
             raise ValueError(f"Tracklet.quality: expected 0..1, got {self.quality}")
+        for left, top, right, bottom in self.boxes or ():
+            if not -math.inf < left < right < math.inf or not -math.inf < top < bottom < math.inf:
+                raise ValueError(
+                    "Tracklet.boxes: expected finite left < right and top < bottom, "
+                    f"got {(left, top, right, bottom)}"
+                )
 
     def __len__(self) -> int:
         return len(self.silhouettes)
@@ -93,6 +106,7 @@ class Tracklet:
             frame_indices=self.frame_indices[:0].copy(),
             times_s=self.times_s[:0].copy(),
             quality=0.0,
+            boxes=None,
         )
 
     def ending(self) -> Tracklet:

@@ -22,7 +22,8 @@ either: everybody counts with the probability that the walk alone gives, never w
 decision that ways had a part in, so that nothing learnt confirms itself. Nothing must be measured
 or told beforehand: while nothing is learnt, ways say nothing.
 
-The shortest way is a person who was hidden for a moment: from a camera to the same one.
+The shortest way is a person who was hidden for a moment: from a camera to the same one. Of that
+also the place in the picture tells (`pipeline.gallery.place`).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from gait.strict import StrictModel
+from pipeline.gallery.place import Place, log_odds
 
 _STEPS = 11
 """Cells a camera: seen on both at once; up to 1 s apart, 2 s, 4 s, ... 256 s and more."""
@@ -67,12 +69,17 @@ class WhereaboutsConfig(StrictModel):
             taken for somebody who is elsewhere.
         most_odds: How much ways may say, as log odds either way; 0 leaves them out. Higher trusts
             ways more where walks say little, at the price of people who go unusual ways.
+        most_place_odds: How much the place in the picture may say of who comes back to a camera
+            after some seconds, as log odds either way; 0 leaves it out. Higher joins more tracks
+            that were interrupted, at the price of people who turn while they are hidden, and of
+            others who come just where they are expected.
     """
 
     shared_clock: bool = False
     overlapping: Literal["learn"] | list[Pair] = "learn"
     clock_error_s: float = Field(default=1.0, ge=0)
     most_odds: float = Field(default=2.0, ge=0, le=20)
+    most_place_odds: float = Field(default=4.0, ge=0, le=20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +91,34 @@ class Presence:
         start_s: When it was first seen, on the camera's clock.
         end_s: When it was last seen.
         origin_s: When the camera's clock read 0 on the clock of all; None when nobody knows.
+        came: Where in the picture it was at first; None when nobody knows.
+        left: Where it was at last.
     """
 
     stream: str
     start_s: float
     end_s: float
     origin_s: float | None
+    came: Place | None = None
+    left: Place | None = None
 
     def times_beside(self, other: Presence) -> tuple[float, float] | None:
         """Return its times on a clock it has in common with another one; None without."""
         if self.origin_s is not None and other.origin_s is not None:
             return self.origin_s + self.start_s, self.origin_s + self.end_s
         return (self.start_s, self.end_s) if self.stream == other.stream else None
+
+    def place_odds(self, other: Presence, gap_s: float) -> float:
+        """Return what places say of whether it is who another track of this camera was.
+
+        Args:
+            other: The earlier one.
+            gap_s: How long this one began after that had ended.
+        """
+        came, left = self.came, other.left
+        if came is None or left is None or self.stream != other.stream:
+            return 0.0
+        return log_odds(left, came, gap_s + came.time_s - self.start_s + other.end_s - left.time_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +129,13 @@ class Way:
         origin: The camera of the earlier track.
         goal: The camera of the later one.
         step: Which of the cells of time.
+        place_odds: What the places in the picture say of it, as log odds; 0 when nothing.
     """
 
     origin: str
     goal: str
     step: int
+    place_odds: float = 0.0
 
     @property
     def is_at_once(self) -> bool:
@@ -152,8 +177,9 @@ class Whereabouts:
             if self._at_once(track, other, mine, theirs):
                 return Way(other.stream, track.stream, _TOGETHER)
             if theirs[0] < mine[0] and (last is None or theirs[1] > last[0]):
-                step = _step(mine[0] - theirs[1])
-                last = theirs[1], Way(other.stream, track.stream, step)
+                gap_s = mine[0] - theirs[1]
+                odds = track.place_odds(other, gap_s)
+                last = theirs[1], Way(other.stream, track.stream, _step(gap_s), odds)
         return None if last is None else last[1]
 
     def rules_out(self, way: Way | None) -> bool:
@@ -167,12 +193,12 @@ class Whereabouts:
 
     def log_odds(self, way: Way | None) -> float:
         """Return what a way says of whether it is that person; 0 when nothing is known."""
-        if way is None or not self._config.most_odds:
+        if way is None:
             return 0.0
+        place = _at_most(self._config.most_place_odds, way.place_odds)
         if way.is_at_once and self._config.overlapping != "learn":
-            return 0.0  # it is allowed, or else ruled out
-        most = self._config.most_odds
-        return min(most, max(-most, self._ratio(way)))
+            return place  # it is allowed, or else ruled out
+        return place + _at_most(self._config.most_odds, self._ratio(way))
 
     def learn(self, ways: Mapping[int, Way], odds: Mapping[int, float]) -> None:
         """Learn from a track that is over.
@@ -223,6 +249,10 @@ class Whereabouts:
         cells = _STEPS * max(1, len(others))
         usual = (_counted(others, way) + _ADDED) / (_total(others) + cells * _ADDED)
         return math.log((_counted(same, way) / usual + _DOUBT) / (_total(same) + _DOUBT))
+
+
+def _at_most(most: float, odds: float) -> float:
+    return min(most, max(-most, odds))
 
 
 def _total(table: Mapping[str, NDArray[np.float64]]) -> float:

@@ -76,8 +76,11 @@ class _Task:
 
     def is_done(self, noted: Prepared) -> bool:
         """Whether the raw folder and the written file are still as noted."""
-        size = self.target.stat().st_size if self.target.is_file() else 0
-        return (noted.size, noted.stamp) == (size, self.raw.folder.stat().st_mtime_ns)
+        try:
+            size = self.target.stat().st_size if self.target.is_file() else 0
+            return (noted.size, noted.stamp) == (size, self.raw.folder.stat().st_mtime_ns)
+        except OSError:  # `_prepare` says which
+            return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -245,6 +246,16 @@ def test_a_sequence_that_cannot_be_replaced_stops_with_its_name(
     (tmp_path / "out/001/nm-01/000/000.pkl").mkdir(parents=True)
     with pytest.raises(DataError, match=r"nm-01/000: cannot read it, or replace .*000\.pkl"):
         prepared(raw, tmp_path / "out", workers=workers)
+
+
+def test_a_raw_folder_that_goes_while_we_look_is_an_error_that_names_it(
+    raw: Path, tmp_path: Path
+) -> None:
+    prepared(raw, tmp_path / "out")
+    plan = plan_preparation(raw, tmp_path / "out", "casia-b")
+    shutil.move(raw / "001/nm-01/018", tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="nm-01/018: cannot read it"):
+        list(prepare(plan))
 
 
 SCRIPT = """

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gait.data.atomic import write_atomically
-from gait.tracklet import SILHOUETTE_HW, Tracklet
+from gait.tracklet import SILHOUETTE_HW, Box, Tracklet
 from pipeline.evaluation.boxes import Boxes
 
 _PER_SILHOUETTE = ("silhouettes", "frame_indices", "times_s")
@@ -95,19 +95,20 @@ def _unpack(cls: type[_Class], arrays: dict[str, NDArray[Any]]) -> _Class:
     text = json.loads(str(arrays["text"]))
     described = text["tracklets"]
     ends = np.cumsum([0, *(each["length"] for each in described)])
-    tracklets = [
-        _tracklet(each, *(arrays[name][a:b] for name in _PER_SILHOUETTE))
-        for each, (a, b) in zip(described, itertools.pairwise(ends.tolist()), strict=True)
-    ]
     tracks = {
         name: Boxes(*(arrays[f"{part}{number}"] for part in _PER_BOX))
         for number, name in enumerate(text["cameras"])
     }
+    tracklets = [
+        _tracklet(each, tracks, *(arrays[name][a:b] for name in _PER_SILHOUETTE))
+        for each, (a, b) in zip(described, itertools.pairwise(ends.tolist()), strict=True)
+    ]
     return cls(tracklets, tracks, text["mask_iou"])
 
 
 def _tracklet(
     text: dict[str, Any],
+    tracks: dict[str, Boxes],
     silhouettes: NDArray[np.uint8],
     frame_indices: NDArray[np.int64],
     times_s: NDArray[np.float64],
@@ -125,4 +126,16 @@ def _tracklet(
         companions=tuple(text["companions"]),
         is_last=text["is_last"],
         offset=text["offset"],
+        boxes=_first_and_last(tracks[text["stream"]], str(text["track_id"]), frame_indices),
     )
+
+
+def _first_and_last(
+    boxes: Boxes, track: str, frame_indices: NDArray[np.int64]
+) -> tuple[Box, Box] | None:
+    """Return a track's boxes in the first and the last of some frames."""
+    if not len(frame_indices):
+        return None
+    rows = boxes[boxes.who == track]
+    at = dict(zip(rows.frames.tolist(), rows.xyxy.tolist(), strict=True))
+    return tuple(at[int(frame_indices[0])]), tuple(at[int(frame_indices[-1])])

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gait.tracklet import SILHOUETTE_HW, Tracklet
+from gait.tracklet import SILHOUETTE_HW, Box, Tracklet
 from pipeline.errors import OutputError
 from pipeline.sinks.drawing import ascii_text, identity_colour
 from pipeline.sinks.folder import ResultsFolder, clean_text
@@ -221,6 +221,7 @@ def _pack(tracklet: Tracklet, embedding: Embedding | None, identity: str | None)
         "track_id": np.array(tracklet.track_id),
         "is_last": np.array(tracklet.is_last),
         "offset": np.array(tracklet.offset),
+        "boxes": np.array(tracklet.boxes or (), dtype=np.float64).reshape(-1, 4),
     }
     if embedding is not None:
         arrays["embedding"] = np.asarray(embedding, dtype=np.float32)
@@ -246,6 +247,7 @@ def _unpack(arrays: dict[str, NDArray[np.generic]]) -> StoredTracklet:
         companions=tuple(arrays["companions"].tolist()),
         is_last=bool(arrays["is_last"].item()),
         offset=int(arrays["offset"].item()) if "offset" in arrays else 0,
+        boxes=_boxes(arrays["boxes"]) if "boxes" in arrays else None,
     )
     embedding = arrays.get("embedding")
     identity = arrays.get("identity")
@@ -254,3 +256,10 @@ def _unpack(arrays: dict[str, NDArray[np.generic]]) -> StoredTracklet:
         embedding=None if embedding is None else embedding.astype(np.float32, copy=False),
         identity=None if identity is None else str(identity),
     )
+
+
+def _boxes(edges: NDArray[np.generic]) -> tuple[Box, Box] | None:
+    if not len(edges):
+        return None
+    first, last = ((left, top, right, bottom) for left, top, right, bottom in edges.tolist())
+    return first, last

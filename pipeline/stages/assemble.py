@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from gait.silhouette import Reason, SilhouetteLimits, cut, judge, normalise
 from gait.strict import StrictModel
-from gait.tracklet import SILHOUETTE_HW, Tracklet
+from gait.tracklet import SILHOUETTE_HW, Box, Tracklet
 from pipeline.values import Frame
 from trackers.boxes import Mask, Tracks
 
@@ -103,6 +103,7 @@ class _Step:
     index: int
     time_s: float
     quality: float
+    box: Box
 
 
 @dataclass(slots=True)
@@ -197,7 +198,9 @@ class Assembler:
         if isinstance(silhouette, Reason):
             track.reasons[silhouette] += 1
             return None
-        return _Step(cut(silhouette[None])[0], frame.index, frame.time_s, verdict.quality)
+        left, top, right, bottom = map(float, box)
+        edges = left, top, right, bottom
+        return _Step(cut(silhouette[None])[0], frame.index, frame.time_s, verdict.quality, edges)
 
     def _append(self, track_id: int, track: _OpenTrack, step: _Step) -> Iterable[Tracklet]:
         if track.last_s is not None and step.time_s - track.last_s > self._config.max_gap_s:
@@ -257,6 +260,7 @@ class Assembler:
             companions=companions,
             is_last=is_last,
             offset=offset,
+            boxes=(steps[0].box, steps[-1].box) if steps else None,
         )
 
 

@@ -19,8 +19,8 @@ from gait.tracklet import SILHOUETTE_HW, Tracklet
 from pipeline.errors import LinkError
 
 SCHEMA = "trackletgait.tracklet"
-VERSION = 2
-"""2 added `origin_unix_s`; a message of version 1 is read as one without."""
+VERSION = 3
+"""2 added `origin_unix_s` and 3 `boxes`; older messages are read as ones without."""
 LIMIT_BYTES = 8_000_000  # 2,800 silhouettes; the longest walk the encoder takes has 720
 NUM_FRAMES = 4
 
@@ -32,6 +32,8 @@ LONGEST_NAME = 200
 Count = Annotated[int, Field(ge=0, le=_MOST_INT)]
 Seconds = Annotated[float, Field(ge=-1e11, le=1e11)]
 """A thousand years and more each way: what calendars can still hold."""
+_Pixels = Annotated[float, Field(ge=-1e6, le=1e6)]
+_Edges = tuple[_Pixels, _Pixels, _Pixels, _Pixels]
 Packing = Literal["raw", "zlib"]
 
 
@@ -91,13 +93,14 @@ class _Fields(WireModel):
     is_last: bool
     offset: Count
     origin_unix_s: Seconds | None = None
+    boxes: tuple[_Edges, _Edges] | None = None
 
 
 class _Header(WireModel):
     schema_name: Literal["trackletgait.tracklet"] = Field(
         default="trackletgait.tracklet", alias="schema"
     )
-    version: Literal[1, 2] = 2
+    version: Literal[1, 2, 3] = 3
     tracklet: _Fields
     buffers: _Buffers
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gait.tracklet import Tracklet
+from gait.tracklet import Box, Tracklet
 from pipeline.errors import LinkError
 
 logger = logging.getLogger(__name__)
@@ -310,7 +310,14 @@ def _joined(older: Tracklet, newer: Tracklet) -> Tracklet:
         times_s=np.concatenate([t.times_s for t in both]),
         quality=sum(t.quality * len(t) for t in both) / total if total else 0.0,
         offset=older.offset if len(older) else newer.offset,
+        boxes=_boxes_of_both(older, newer),
     )
+
+
+def _boxes_of_both(older: Tracklet, newer: Tracklet) -> tuple[Box, Box] | None:
+    if not len(older) or not len(newer):
+        return older.boxes if len(older) else newer.boxes
+    return (older.boxes[0], newer.boxes[1]) if older.boxes and newer.boxes else None
 
 
 def _telling_also(tracklet: Tracklet, older: Tracklet) -> Tracklet:

@@ -121,6 +121,8 @@ def test_what_was_perceived_is_read_back_whole(scene: Scene, tmp_path: Path) -> 
     assert not told
     for one, other in zip(first.tracklets, again.tracklets, strict=True):
         assert one.uid == other.uid
+        assert one.boxes == other.boxes
+        assert (one.boxes is None) == (len(one) == 0)
         assert (one.companions, one.reasons, one.is_last, one.seen_s, one.quality) == (
             other.companions, other.reasons, other.is_last, other.seen_s, other.quality,
         )  # fmt: skip

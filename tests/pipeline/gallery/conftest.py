@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gait.tracklet import Tracklet
+from gait.tracklet import Box, Tracklet
 from pipeline.gallery.exemplar import Exemplar
 from pipeline.gallery.gallery import Gallery
 from pipeline.values import Embedding
@@ -29,6 +29,7 @@ def make_tracklet(
     companions: tuple[int, ...] = (),
     is_last: bool = False,
     offset: int = 0,
+    boxes: tuple[Box, Box] | None = None,
 ) -> Tracklet:
     """Return a tracklet of `num` silhouettes at 10 frames a second, seen from start to end."""
     first = round(start_s * 10)
@@ -45,6 +46,7 @@ def make_tracklet(
         companions=companions,
         is_last=is_last,
         offset=offset,
+        boxes=boxes,
     )
 
 

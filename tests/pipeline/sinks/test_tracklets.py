@@ -22,7 +22,8 @@ Make = Callable[..., Any]
 
 
 def test_a_tracklet_is_read_back_exactly(folder: ResultsFolder, tracklet: Make) -> None:
-    written = tracklet(stream="../<b> ü")
+    boxes = (2.5, 1.0, 40.0, 120.0), (4.5, 1.0, 42.0, 121.0)
+    written = replace(tracklet(stream="../<b> ü"), boxes=boxes)
     embedding = np.random.default_rng(1).normal(size=(256, 16)).astype(np.float32)
     path = TrackletStore(folder).write(written, embedding=embedding, identity="person-003")
     assert path is not None
@@ -30,7 +31,7 @@ def test_a_tracklet_is_read_back_exactly(folder: ResultsFolder, tracklet: Make) 
     stored = read_tracklet(path)
     for name in ("silhouettes", "frame_indices", "times_s"):
         np.testing.assert_array_equal(getattr(stored.tracklet, name), getattr(written, name))
-    for name in ("stream", "track_id", "seen_s", "quality", "reasons", "is_last"):
+    for name in ("stream", "track_id", "seen_s", "quality", "reasons", "is_last", "boxes"):
         assert getattr(stored.tracklet, name) == getattr(written, name)
     assert stored.embedding is not None
     np.testing.assert_array_equal(stored.embedding, embedding)
@@ -121,12 +122,13 @@ def test_a_tracklet_that_continues_a_walk_says_so_in_its_npz_and_on_its_sheet(
     assert not differs[56:].any()
 
 
-def test_an_npz_from_before_walks_could_continue_is_read(
+def test_an_npz_from_before_walks_could_continue_or_told_their_places_is_read(
     folder: ResultsFolder, tracklet: Make
 ) -> None:
     path = TrackletStore(folder).write(tracklet())
     assert path is not None
     with np.load(path) as npz:
-        older = {name: npz[name] for name in npz.files if name != "offset"}
+        older = {name: npz[name] for name in npz.files if name not in ("offset", "boxes")}
     np.savez_compressed(path, **older)
-    assert read_tracklet(path).tracklet.offset == 0
+    read = read_tracklet(path).tracklet
+    assert (read.offset, read.boxes) == (0, None)

@@ -62,6 +62,17 @@ def test_a_window_is_emitted_when_it_is_full_and_holds_consecutive_frames():
     assert not tracklets[0].is_last
 
 
+def test_a_tracklet_tells_where_its_first_and_its_last_silhouette_were():
+    assembler, mask = Assembler("cam", config()), Mask(person(), 100, 60)
+    tracklets = []
+    for index in range(35):
+        box = (100.0 + index, 60.0, 140.0 + index, 156.0)
+        tracklets += assembler.collect(frame(index), tracks_of(box), [mask])
+    tracklets += assembler.collect(frame(35), tracks_of(ended=(0,)), [])
+    assert tracklets[0].boxes == ((100.0, 60.0, 140.0, 156.0), (129.0, 60.0, 169.0, 156.0))
+    assert tracklets[-1].boxes is None, "no silhouettes, no places"
+
+
 def test_windows_overlap_by_what_the_stride_leaves():
     tracklets = walk(Assembler("cam", config(stride=10)), range(50))
     assert [(t.frame_indices[0], t.frame_indices[-1]) for t in tracklets] == [

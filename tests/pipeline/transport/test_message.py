@@ -19,7 +19,7 @@ _LIMIT = 500_000
 _FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 _FIELDS = (
     "stream", "track_id", "seen_s", "quality", "reasons", "companions", "is_last", "offset",
-    "origin_unix_s",
+    "origin_unix_s", "boxes",
 )  # fmt: skip
 
 
@@ -41,6 +41,7 @@ def tracklet(length: int = 5, **changes: Any) -> Tracklet:
         "is_last": True,
         "offset": 30,
         "origin_unix_s": 1.5e9,
+        "boxes": ((10.5, -3.0, 60.0, 120.0), (14.5, -3.0, 64.0, 121.0)) if length else None,
     }
     return Tracklet(**values | changes)
 
@@ -103,16 +104,23 @@ def test_a_walk_that_is_too_long_is_not_even_packed() -> None:
 
 
 def test_another_version_is_told_apart_from_garbage() -> None:
-    message = changed_header(encode(tracklet()), "version", 3)
-    with pytest.raises(VersionError, match=r"expected version 2 .* got 3: run the same version"):
+    message = changed_header(encode(tracklet()), "version", 4)
+    with pytest.raises(VersionError, match=r"expected version 3 .* got 4: run the same version"):
         decode(message)
 
 
-def test_a_message_of_the_first_version_is_one_of_which_the_time_of_day_is_not_known() -> None:
-    header, *buffers = changed_header(encode(tracklet()), "version", 1)
+@pytest.mark.parametrize(
+    ("version", "unknown"), [(1, ("origin_unix_s", "boxes")), (2, ("boxes",))], ids=["1", "2"]
+)
+def test_what_an_older_message_could_not_tell_is_not_known(
+    version: int, unknown: tuple[str, ...]
+) -> None:
+    header, *buffers = changed_header(encode(tracklet()), "version", version)
     old = json.loads(header)
-    del old["tracklet"]["origin_unix_s"]
-    assert_same(decode([json.dumps(old).encode(), *buffers]), tracklet(origin_unix_s=None))
+    for name in unknown:
+        del old["tracklet"][name]
+    expected = tracklet(**dict.fromkeys(unknown))
+    assert_same(decode([json.dumps(old).encode(), *buffers]), expected)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +132,8 @@ def test_a_message_of_the_first_version_is_one_of_which_the_time_of_day_is_not_k
         ("tracklet.track_id", 2**64, "track_id"),
         ("tracklet.stream", "", "stream"),
         ("tracklet.origin_unix_s", 1e300, "origin_unix_s"),
+        ("tracklet.boxes", [[0.0, 0.0, 9.0, 9.0], [0.0, 0.0, 9.0, 1e300]], "boxes"),
+        ("tracklet.boxes", [[0.0, 0.0, 9.0, 9.0], [5.0, 0.0, 5.0, 9.0]], "left < right"),
         ("tracklet.seen_s", [0.0, 1e12], "seen_s"),
         ("tracklet.stream", "do\nor", "stream"),
         ("tracklet.quality", 1.5, "quality"),

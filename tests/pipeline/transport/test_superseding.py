@@ -96,6 +96,15 @@ def test_pieces_of_one_walk_become_one_piece_and_nothing_is_lost() -> None:
     assert queue.counts.dropped == queue.counts.superseded == 0
 
 
+def test_a_merged_piece_begins_where_the_first_did_and_ends_where_the_last_did() -> None:
+    near, middle, far = (0.0, 0.0, 9.0, 9.0), (1.0, 0.0, 9.0, 9.0), (2.0, 0.0, 9.0, 9.0)
+    queue = SupersedingQueue(1)
+    end = tracklet(1, 0, 0, quality=0.0, is_last=True)
+    later = tracklet(1, 3, 1, offset=3, boxes=(middle, far))
+    queue.put([tracklet(1, 0, 3, boxes=(near, middle)), later, end])
+    assert queue.get(0)[0].boxes == (near, far)
+
+
 def test_a_merged_pieces_quality_is_the_mean_over_silhouettes() -> None:
     queue = SupersedingQueue(1)
     queue.put([tracklet(1, 0, 3, quality=0.4), tracklet(1, 3, 1, offset=3, quality=0.8)])

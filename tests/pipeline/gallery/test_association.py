@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gait.tracklet import Tracklet
+from gait.tracklet import Box, Tracklet
 from pipeline.gallery.association import Association
 from pipeline.gallery.config import GalleryConfig
 from pipeline.gallery.exemplar import Enrolment, Exemplar
@@ -82,6 +82,36 @@ def test_somebody_hidden_for_a_moment_is_the_same_on_one_camera(tracklet: MakeTr
     with open_gallery() as gallery:
         match(gallery, tracklet(1, 0.0, is_last=True), 0)
         assert match(gallery, tracklet(2, 4.0), 0.4).identity == "person-001"
+
+
+def box(x: float) -> Box:
+    return x, 0.0, x + 40, 100.0
+
+
+def test_who_comes_out_where_somebody_went_in_may_look_less_like_him(
+    tracklet: MakeTracklet,
+) -> None:
+    went_in, came_out, elsewhere = (
+        (box(0.0), box(145.0)), (box(300.0), box(445.0)), (box(900.0), box(755.0))
+    )  # fmt: skip
+    for boxes, most, identity in (
+        (came_out, 4.0, "person-001"),
+        (came_out, 0.0, "person-002"),
+        (elsewhere, 4.0, "person-002"),
+        (None, 4.0, "person-002"),
+    ):
+        with open_gallery(whereabouts={"most_place_odds": most}) as gallery:
+            match(gallery, tracklet(1, 0.0, boxes=went_in, is_last=True), 0)
+            # 1.1 apart: a little beyond the threshold
+            assert match(gallery, tracklet(2, 6.0, boxes=boxes), 1.1).identity == identity
+
+
+def test_who_comes_out_elsewhere_at_once_must_look_more_like_him(tracklet: MakeTracklet) -> None:
+    for most, is_new in ((4.0, True), (0.0, False)):
+        with open_gallery(whereabouts={"most_place_odds": most}) as gallery:
+            match(gallery, tracklet(1, 0.0, boxes=(box(0.0), box(0.0)), is_last=True), 0)
+            far = tracklet(2, 4.0, boxes=(box(900.0), box(900.0)))
+            assert match(gallery, far, 0.95).is_new == is_new
 
 
 def test_of_two_who_claim_to_be_somebody_the_nearer_one_is(tracklet: MakeTracklet) -> None:

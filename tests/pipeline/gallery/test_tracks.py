@@ -41,3 +41,19 @@ def test_a_clock_that_rests_costs_its_own_stream_the_oldest_tracks(
         memory.forget()
     kept = [f"stuck/{number}" for number in range(21, 30)]
     assert [track.name for track in memory] == ["gate/1", *kept]
+
+
+def test_a_track_came_where_its_first_tracklet_began_and_left_where_its_last_ended(
+    memory: TrackMemory, tracklet: Make
+) -> None:
+    boxes = [(x, 0.0, x + 40.0, 100.0) for x in (0.0, 30.0, 60.0, 90.0)]
+    late = tracklet(start_s=3.0, boxes=(boxes[2], boxes[3]))
+    memory.hear([tracklet(num=0), tracklet(boxes=(boxes[0], boxes[1])), late])
+    memory.hear([tracklet(boxes=(boxes[0], boxes[1]))])  # an old one again
+    [track] = memory
+    came, left = track.presence.came, track.presence.left
+    assert came is not None
+    assert left is not None
+    assert (came.time_s, came.x, left.time_s, left.x) == (0.0, 20.0, 5.9, 110.0)
+    track.first_seen_s = 3.0  # cut there: before, it was somebody else
+    assert track.presence.came is None

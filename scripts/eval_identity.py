@@ -25,9 +25,9 @@ from gait.synthetic.scene import draw_scene
 from gait.synthetic.scene_config import Colours, Layout, SceneConfig
 from gait.synthetic.video import write_scene
 from pipeline.errors import PipelineError
-from pipeline.evaluation.ablation import PARTS, Joins, glued, interrupted, joins
+from pipeline.evaluation.ablation import NO_PICTURE, PARTS, Joins, glued, interrupted, joins
 from pipeline.evaluation.case import Case
-from pipeline.evaluation.contenders import TOGETHER, Contest, Walks
+from pipeline.evaluation.contenders import NO_PLACES, TOGETHER, Contest, Walks
 from pipeline.evaluation.perceive import STAGES, perceive
 from pipeline.evaluation.scene import Scene
 from pipeline.gallery.config import GalleryConfig
@@ -187,7 +187,7 @@ def hysteresis_cells(cases: Cases, threshold: float) -> Cells:
     rows = [_head(cases)]
     for name, (margin, windows) in HYSTERESIS.items():
         decision = {"switch_margin": margin, "switch_windows": windows, "purity_margin": None}
-        rules = {"decision": decision, "whereabouts": {"most_odds": 0}, "revise_s": 0}
+        rules = {"decision": decision, "whereabouts": NO_PLACES, "revise_s": 0}
         rows.append([name, *_scores(cases, _config(threshold, rules))])
     return rows
 
@@ -210,13 +210,17 @@ def windows_cells(cases: Cases) -> Cells:
 def joined_cells(cases: Cases, threshold: float) -> Cells:
     """Return how tracks of one person on one camera are joined, the head first."""
     rows = [["", "of one person", "joined", "of one identity", "wrong"]]
-    ours = _config(threshold, {"whereabouts": TOGETHER})
-    alone = _config(threshold, PARTS["nearest walk, one threshold"])
+    ways = {
+        "nearest walk": PARTS["nearest walk, one threshold"],
+        "without places in the picture": {"whereabouts": NO_PICTURE},
+        "**ours**": {"whereabouts": TOGETHER},
+    }
     for stage in (MACHINE.name, TRUTH.name):
         of_stage = _by_stage(cases, stage)
         hidden = [interrupted(case) for case in of_stage]
         for name, found in (("who came back", of_stage), ("hidden for a tracklet", hidden)):
-            for way, config in (("nearest walk", alone), ("**ours**", ours)):
+            for way, rules in ways.items():
+                config = _config(threshold, rules)
                 told = [joins(case, case.identities(config)) for case in found]
                 rows.append([f"{stage}: {name}, {way}", *_join_cells(sum(told, Joins()))])
     return rows

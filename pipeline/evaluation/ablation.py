@@ -13,19 +13,21 @@ import numpy as np
 from gait.tracklet import Tracklet
 from pipeline.evaluation.boxes import NOBODY
 from pipeline.evaluation.case import Case, Track
-from pipeline.evaluation.contenders import ALONE, TOGETHER
+from pipeline.evaluation.contenders import ALONE, NO_PLACES, TOGETHER
 from pipeline.gallery.decision import DecisionConfig, Heard
 from pipeline.gallery.purity import switch
 from pipeline.values import Embedding
 
 _UNCUT = {"purity_margin": None}
-_NO_WAYS = TOGETHER | {"most_odds": 0}
+_NO_WAYS = TOGETHER | NO_PLACES
+NO_PICTURE = TOGETHER | {"most_place_odds": 0}
+"""Places in the picture say nothing."""
 
 PARTS: Mapping[str, Mapping[str, Any]] = {
     "nearest walk, one threshold": ALONE,
     "windows together, hysteresis": {
         "decision": _UNCUT,
-        "whereabouts": {"most_odds": 0},
+        "whereabouts": NO_PLACES,
         "revise_s": 0,
     },
     "+ nobody in two places at once": {
@@ -34,8 +36,9 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
         "revise_s": 0,
     },
     "+ second thoughts": {"decision": _UNCUT, "whereabouts": _NO_WAYS},
-    "+ ways": {"decision": _UNCUT, "whereabouts": TOGETHER},
-    "**+ cuts: ours**": {"whereabouts": TOGETHER},
+    "+ ways": {"decision": _UNCUT, "whereabouts": NO_PICTURE},
+    "+ cuts": {"whereabouts": NO_PICTURE},
+    "**+ places in the picture: ours**": {"whereabouts": TOGETHER},
 }
 """What `GalleryConfig` is told, each with one part more than the one before."""
 

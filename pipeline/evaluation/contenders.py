@@ -25,9 +25,12 @@ _TRIED_THRESHOLDS = 40
 TOGETHER = {"shared_clock": True}
 """The videos of a scene begin together."""
 
+NO_PLACES = {"most_odds": 0, "most_place_odds": 0}
+"""Neither ways nor places in the picture say anything."""
+
 ALONE: Mapping[str, Any] = {
     "decision": {"windows": 1, "switch_windows": 10_000, "purity_margin": None},
-    "whereabouts": {"most_odds": 0},
+    "whereabouts": NO_PLACES,
     "revise_s": 0,
 }
 """Every tracklet for itself: no fusion, no places, no second thoughts."""

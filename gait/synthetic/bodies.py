@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -199,6 +200,11 @@ class Bodies:
                 raise DataError(f"{path}: {wrong}; {remedy}")
         for name in ("mean", "basis", "coefficients"):
             held[name] = held[name].astype(np.float32)
+        if not _can_be_drawn(held):
+            raise DataError(
+                f"{path}: expected finite numbers, faces of {len(held['weights'])} vertices and at "
+                f"least {_ALIKE} people, got something else; {remedy}"
+            )
         return cls(**{name: held[name] for name in cls.__slots__})
 
     def __len__(self) -> int:
@@ -244,6 +250,17 @@ def _shapes(sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:
         "faces": (faces, 3),
         "parts": (faces,),
     }
+
+
+def _can_be_drawn(held: dict[str, NDArray[Any]]) -> bool:
+    faces, parts = held["faces"], held["parts"]
+    return (
+        len(held["gender"]) >= _ALIKE
+        and all(np.isfinite(tensor).all() for tensor in held.values())
+        and all(each.dtype.kind in "iu" for each in (faces, parts))
+        and 0 <= faces.min(initial=0) <= faces.max(initial=0) < len(held["weights"])
+        and 0 <= parts.min(initial=0) <= parts.max(initial=0) <= max(Region)
+    )
 
 
 def _about_z(angle: Floats) -> Floats:

@@ -17,7 +17,7 @@ from typing import Annotated
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from gait.errors import DataError
 from gait.strict import StrictModel
@@ -40,7 +40,11 @@ _SMALLEST_PX = 50.0  # and below which it grows no more: no smaller people were 
 _EDGE = 0.15  # how far beyond the person the field reaches, in person heights
 
 
-class Lumps(StrictModel):
+class _Finite(StrictModel):
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class Lumps(_Finite):
     """Pieces of the mask that are wrong together: bitten out of the person, or stuck on.
 
     Attributes:
@@ -55,16 +59,16 @@ class Lumps(StrictModel):
         where: Chance of each of the eight slices from the head down, in any scale.
     """
 
-    rate: float = Field(default=1.0, ge=0)
+    rate: float = Field(default=1.0, ge=0, le=1000)
     radius: float = Field(default=0.05, gt=0, le=0.5)
     spread: float = Field(default=0.4, ge=0, le=1.5)
     stretch: float = Field(default=2.5, ge=1, le=10)
-    duration_s: float = Field(default=0.15, gt=0)
+    duration_s: float = Field(default=0.15, gt=0, le=60)
     inside: float = Field(default=0.2, ge=0, le=1)
     where: _Profile = (1.0,) * BANDS
 
 
-class SegmentationNoise(StrictModel):
+class SegmentationNoise(_Finite):
     """The noise model. The defaults are a mild segmenter; `learnt()` is ours.
 
     Attributes:
@@ -103,7 +107,7 @@ class SegmentationNoise(StrictModel):
     swell: _Profile = (0.0,) * BANDS
     swell_spread: float = Field(default=0.003, ge=0, le=0.1)
     jitter: _Profile = (0.006,) * BANDS
-    grain: float = Field(default=0.05, gt=0, le=1)
+    grain: float = Field(default=0.05, ge=0.005, le=1)
     lasting: float = Field(default=0.3, ge=0, le=1)
     memory_s: float = Field(default=0.1, gt=0)
     flicker: float = Field(default=0.001, ge=0, le=0.1)
@@ -111,7 +115,7 @@ class SegmentationNoise(StrictModel):
     blobs: Lumps = Lumps()
     wrong: float = Field(default=0.005, ge=0, le=1)
     blocky: float = Field(default=0.1, ge=0, le=1)
-    block: float = Field(default=0.02, gt=0, le=0.2)
+    block: float = Field(default=0.02, ge=0.002, le=0.2)
     whole: bool = True
 
     @classmethod
@@ -122,7 +126,7 @@ class SegmentationNoise(StrictModel):
             DataError: The file is missing or damaged.
         """
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            return cls.model_validate_json(path.read_bytes())
         except OSError as error:
             raise DataError(
                 f"{path}: cannot read the learnt noise ({error.strerror}); "

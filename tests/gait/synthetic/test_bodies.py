@@ -255,12 +255,18 @@ def damaged(path: Path, what: str) -> None:
         del tensors["basis"]
     elif what == "shape":
         tensors["years"] = tensors["years"][:-1]
+    elif what == "finite":
+        tensors["mean"][5] = np.nan
+    elif what == "faces":
+        tensors["faces"][7, 1] = len(tensors["weights"])
+    elif what == "people":
+        tensors |= {name: tensors[name][:9] for name in ("gender", "years", "coefficients")}
     else:
         metadata["joints"] = '["tail"]'
     save_file(tensors, path, metadata)
 
 
-@pytest.mark.parametrize("what", ["lacks", "shape", "joints"])
+@pytest.mark.parametrize("what", ["lacks", "shape", "joints", "finite", "faces", "people"])
 def test_bake_that_does_not_fit_is_refused(tmp_path: Path, what: str) -> None:
     path = tmp_path / "bodies.safetensors"
     damaged(path, what)

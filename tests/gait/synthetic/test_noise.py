@@ -229,12 +229,17 @@ def test_bad_masks_and_frame_rates_are_refused(masks: Masks) -> None:
         ('{"strenght": 1}', "strenght"),
         ('{"strength": "1"}', "valid number"),
         ('{"swell": [0, 0]}', "at least 8"),
+        ('{"swell": [0, 0, 0, 0, 0, 0, 0, NaN]}', "finite"),
+        ('{"bites": {"rate": Infinity}}', "finite"),
+        ('{"blobs": {"duration_s": 1e300}}', "less than or equal"),
+        ('{"grain": 1e-9}', "greater than or equal"),
         ("{", "JSON"),
+        ("\xff", "JSON"),
     ],
 )
 def test_damaged_numbers_are_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "noise.json"
-    path.write_text(text)
+    path.write_text(text, encoding="latin-1")
     with pytest.raises(DataError, match=message):
         SegmentationNoise.learnt(path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -124,7 +125,7 @@ class WildRecipe(StrictModel):
         if not self.fps or not all(5.0 <= each <= 60.0 for each in self.fps):
             raise ValueError(f"fps: expected rates of 5 to 60 a second, got {list(self.fps)}")
         weights = self.conditions.values()
-        if any(weight < 0 for weight in weights) or not sum(weights) > 0:
+        if any(weight < 0 for weight in weights) or not 0 < sum(weights) < math.inf:
             raise ValueError("conditions: expected weights of 0 or more, one of them above 0")
         return self
 
@@ -145,8 +146,6 @@ class WildRecipe(StrictModel):
         )
         return plan_wild(self.seed, self.people, self.test_people, ranges)
 
-
-Recipe = Annotated[LabRecipe | WildRecipe, Field(discriminator="kind")]
 
 RECIPES: dict[str, type[LabRecipe] | type[WildRecipe]] = {"wild": WildRecipe, "lab": LabRecipe}
 

@@ -11,6 +11,8 @@ from gait.synthetic.bodies import Bodies, Body
 from gait.synthetic.outfit import Clothes, Habits
 from gait.synthetic.style import Style
 
+# numpy fills short seeds up with zeros: these streams are also those of the plans of a person's
+# first four walks (`wild._walk`). Two people share none. Raise them with the next `write.FORMAT`.
 _BODY, _STYLE, _HABITS, _CLOTHES = range(4)
 
 

@@ -86,8 +86,8 @@ def make(
         on_silhouettes: Called with the number of silhouettes after each sequence.
 
     Raises:
-        DataError: `out` holds something else or cannot be written, the disk is full, the baked
-            bodies cannot be read, or a worker died.
+        DataError: `out` holds something else or cannot be written, what was complete has changed,
+            the disk is full, the baked bodies cannot be read, or a worker died.
     """
     plan = recipe.plan()
     record = {
@@ -96,7 +96,7 @@ def make(
         "recipe": recipe.model_dump(mode="json"),
         "versions": {"numpy": np.__version__},
     }
-    _begin(out, record)
+    before = _begin(out, record)
     tally = _Tally(on_silhouettes or (lambda _: None))
     if is_packed:
         data = out / f"{recipe.kind}{PACK_SUFFIX}"
@@ -105,6 +105,12 @@ def make(
     else:
         data = out
         _write_folder(plan, out, num_workers, device, tally)
+    digest = tally.digest.hexdigest()
+    if before not in (None, digest):
+        raise DataError(
+            f"{out}: expected the sequences its {RECIPE_NAME} tells of (digest {before}), got "
+            f"others ({digest}): files were changed since; remove the folder and make it anew"
+        )
     partitions = tuple(_write_json(out / name, each) for name, each in plan.partitions.items())
     made = Made(
         data,
@@ -112,7 +118,7 @@ def make(
         len(plan.subjects),
         len(plan.keys),
         tally.num_silhouettes,
-        tally.digest.hexdigest(),
+        digest,
     )
     counts = {
         "people": made.num_people,
@@ -201,8 +207,11 @@ def _file(out: Path, key: SequenceKey) -> Path:
     return out / key.subject / key.condition / key.view / f"{key.view}.pkl"
 
 
-def _begin(out: Path, record: dict[str, Any]) -> None:
+def _begin(out: Path, record: dict[str, Any]) -> str | None:
     """Note what is going to be made, or find that just this was begun.
+
+    Returns:
+        The digest of a complete data set, else None.
 
     Raises:
         DataError: The folder holds something else or cannot be written.
@@ -217,7 +226,7 @@ def _begin(out: Path, record: dict[str, Any]) -> None:
                 f"{out}: expected an empty folder or the same recipe, got another one's data "
                 f"({path.name} differs); choose another folder or remove it"
             )
-        return
+        return found.get("digest")
     try:
         is_free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
     except OSError as error:
@@ -228,6 +237,7 @@ def _begin(out: Path, record: dict[str, Any]) -> None:
             "another folder"
         )
     _write_json(path, {**record, "digest": None})
+    return None
 
 
 def _write_json(path: Path, content: object) -> Path:

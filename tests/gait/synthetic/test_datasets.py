@@ -14,6 +14,7 @@ from gait.data.check import check
 from gait.data.dataset import FolderDataset, GaitDataset
 from gait.data.pack import PackedDataset
 from gait.data.partition import load_partition, partition_for
+from gait.data.pickles import read_silhouettes, write_silhouettes
 from gait.errors import DataError
 from gait.evaluation.protocols import evaluate
 from gait.silhouette import normalise
@@ -135,6 +136,18 @@ def test_an_interrupted_folder_is_gone_on_with_to_the_same_end(
     assert written[0].stat().st_mtime_ns == stamp
 
 
+def test_a_complete_set_whose_files_changed_is_not_passed_off_as_the_same(tmp_path: Path) -> None:
+    make(SMALL, tmp_path / "out")
+    told = (tmp_path / "out" / RECIPE_NAME).read_text()
+    file = next((tmp_path / "out").glob("0*/*/*/*.pkl"))
+    write_silhouettes(file, 255 - read_silhouettes(file))
+    with pytest.raises(DataError, match="files were changed since"):
+        make(SMALL, tmp_path / "out")
+    assert (tmp_path / "out" / RECIPE_NAME).read_text() == told
+    file.unlink()  # what is merely missing comes back
+    assert make(SMALL, tmp_path / "out").digest == json.loads(told)["digest"]
+
+
 def test_an_interrupted_pack_leaves_no_pack(tmp_path: Path) -> None:
     def stops(_: int) -> None:
         raise KeyboardInterrupt
@@ -163,6 +176,7 @@ def test_a_folder_with_anything_else_in_it_is_refused(wild: Path, tmp_path: Path
         {"pitch": (20.0, 10.0)},
         {"seed": -1},
         {"fps": ()},
+        {"conditions": {"nm": float("inf")}},
         {"unseen_azimuth": (0.0, 90.0), "unseen_pitch": (0.0, 40.0)},
     ],
 )

@@ -57,10 +57,6 @@ class Scene:
     extras: tuple[Extra, ...]
     visits: tuple[Visit, ...]
 
-    def outlooks_of(self, place: int) -> list[Outlook]:
-        """Return the cameras that look at a place."""
-        return [each for each in self.outlooks if each.place == place]
-
 
 def draw_scene(config: SceneConfig) -> Scene:
     """Return the scene of a configuration: the same numbers on every run.

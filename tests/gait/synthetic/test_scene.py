@@ -65,7 +65,7 @@ def test_nobody_walks_through_anybody(apart: Scene) -> None:
 
 def test_people_come_into_view_and_leave_it(apart: Scene) -> None:
     for visit in apart.visits:
-        (outlook,) = apart.outlooks_of(visit.place)
+        (outlook,) = (each for each in apart.outlooks if each.place == visit.place)
         seen = in_view(outlook.camera, visit.motion.position.astype(np.float64))
         assert not seen[0]
         assert not seen[-1]

@@ -65,6 +65,11 @@ class JsonLog(Observer):
             write_atomically(self._path, _lines_until(self._path, iteration))
         except DataError as error:
             raise TrainingError(str(error)) from error
+        except OSError as error:
+            raise TrainingError(
+                f"{self._path}: expected the log of this run, cannot read it ({error.strerror}); "
+                "choose another folder"
+            ) from error
 
     def stepped(self, report: Report) -> None:
         """Add a line, if it is the step's turn."""

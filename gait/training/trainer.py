@@ -211,6 +211,11 @@ class Trainer:
                 + "\nUse another folder for a new run, or the old settings to go on"
             )
         position = restore(newest, self._stepper)
+        if position.iteration > self._config.iterations:
+            raise ConfigError(
+                f"iterations: expected at least the {position.iteration} that the run in "
+                f"{self._folder} has made, got {self._config.iterations}; use another folder"
+            )
         logger.info("going on from %s", newest)
         return position
 

@@ -55,6 +55,8 @@ def test_a_log_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingError, match="file"):
         JsonLog(tmp_path / "file" / "log.jsonl", every=1).started(0, 1)
+    with pytest.raises(TrainingError, match="choose another folder"):
+        JsonLog(tmp_path, every=1).started(0, 1)
 
 
 def test_without_tensorboard_its_absence_is_told(

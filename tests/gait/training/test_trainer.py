@@ -95,6 +95,12 @@ def test_a_finished_run_may_be_prolonged(make_trainer: MakeTrainer, tmp_path: Pa
     assert curve(tmp_path / "twice") == curve(tmp_path / "once")
 
 
+def test_a_run_that_is_longer_is_not_passed_off_as_a_shorter_one(make_trainer: MakeTrainer) -> None:
+    make_trainer(iterations=3).run()
+    with pytest.raises(ConfigError, match=r"at least the 3 .* got 2"):
+        make_trainer(iterations=2)
+
+
 def test_another_seed_gives_another_curve(make_trainer: MakeTrainer, tmp_path: Path) -> None:
     make_trainer("a", iterations=1).run()
     make_trainer("b", iterations=1, seed=1).run()

@@ -32,6 +32,7 @@ _NECK = "BNNecks."
 _LOSSES = "loss_aggregator."
 _WRAPPER = "module."
 _NUM_NAMED = 8
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
 
 Weights = dict[str, torch.Tensor]
 
@@ -244,10 +245,10 @@ def _read(path: Path) -> tuple[object, str | None]:
     """
     with path.open("rb") as file:
         start = file.read(9)
+    if start[8:9] == b"{":  # first: a header's length before it may begin with any byte
+        return _read_safetensors(path)
     if start.startswith((b"PK\x03\x04", b"\x80")):
         return _read_torch(path), None
-    if start[8:9] == b"{":
-        return _read_safetensors(path)
     raise CheckpointError(
         f"{path}: expected a weights file of PyTorch (.pt) or safetensors, got "
         f"{'an empty file' if not start else f'one that begins with {start!r}'}; "
@@ -356,6 +357,11 @@ def _check_fit(
         "missing": [key for key in wanted if key not in weights],
         "unexpected": [key for key in weights if key not in wanted],
         "of another shape": reshaped,
+        "of another type": [
+            f"{key} {value.dtype}"
+            for key, value in weights.items()
+            if key in wanted and value.is_floating_point() != wanted[key].is_floating_point()
+        ],
     }
     found = [f"{what}: {_name_some(keys)}" for what, keys in problems.items() if keys]
     if found:
@@ -385,7 +391,7 @@ def _is_plain(value: object) -> bool:
         isinstance(value, torch.Tensor)
         and value.layout == torch.strided
         and value.device.type == "cpu"
-        and not (value.is_quantized or value.is_complex())
+        and value.dtype in _DTYPES
     )
 
 

@@ -21,6 +21,7 @@ from gait.strict import StrictModel
 _FIRST_UNITS = (1, 2, 6, 10)  # of the stages, in the released names layer1 .. layer10
 _HALVING_STAGES = (1, 2)
 _MAX_BLOCKS = 100
+_MAX_SIZE = 1 << 16  # of anything else: beyond, torch cannot even say how large a weight would be
 
 
 class TrackletGaitConfig(StrictModel):
@@ -51,12 +52,12 @@ class TrackletGaitConfig(StrictModel):
     blocks: tuple[int, int, int, int] = Field(default=(1, 4, 4, 1), strict=False)
     channels: tuple[int, int, int, int] = Field(default=(64, 128, 256, 512), strict=False)
     stem: Literal["pixel", "conv3x3"] = "pixel"
-    stem_channels: int = Field(default=16, ge=1)
+    stem_channels: int = Field(default=16, ge=1, le=_MAX_SIZE)
     downsampling: Downsampling = "haar"
-    temporal_kernel: int | None = Field(default=7, ge=1)
+    temporal_kernel: int | None = Field(default=7, ge=1, le=_MAX_SIZE)
     temporal_groups: int = Field(default=4, ge=1)
-    num_parts: int = Field(default=16, ge=1)
-    embedding_channels: int = Field(default=256, ge=1)
+    num_parts: int = Field(default=16, ge=1, le=_MAX_SIZE)
+    embedding_channels: int = Field(default=256, ge=1, le=_MAX_SIZE)
 
     @property
     def units(self) -> tuple[UnitConfig, ...]:
@@ -85,8 +86,8 @@ class TrackletGaitConfig(StrictModel):
     def _check(self) -> Self:
         if not (min(self.blocks) >= 0 and 1 <= max(self.blocks) <= _MAX_BLOCKS):
             raise ValueError(f"blocks: expected counts of 0 to {_MAX_BLOCKS}, not all 0")
-        if min(self.channels) < 1:
-            raise ValueError("channels: expected counts of at least 1")
+        if not 1 <= min(self.channels) <= max(self.channels) <= _MAX_SIZE:
+            raise ValueError(f"channels: expected counts of 1 to {_MAX_SIZE}")
         if self.temporal_kernel is None:
             return self
         if self.temporal_kernel % 2 == 0:

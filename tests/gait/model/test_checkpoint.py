@@ -258,6 +258,14 @@ def test_sparse_weights_are_refused(small: Weights, tmp_path: Path) -> None:
     assert "FCs.fc_bin" in refused(saved(tmp_path, small))
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float8_e4m3fn, torch.complex64])
+def test_weights_of_a_type_no_network_is_saved_in_are_refused(
+    dtype: torch.dtype, small: Weights, tmp_path: Path
+) -> None:
+    small["FCs.fc_bin"] = small["FCs.fc_bin"].to(dtype)
+    assert f"{dtype}" in refused(saved(tmp_path, small))
+
+
 def test_a_files_sha256_is_that_of_its_bytes(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"gait")
@@ -291,6 +299,39 @@ def test_a_description_that_makes_no_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file({"a": torch.ones(1)}, path, {"network": '{"blocks": [1, 4]}'})
     assert "blocks" in refused(path)
+
+
+def test_our_file_is_known_whatever_the_length_of_its_header_begins_with(tmp_path: Path) -> None:
+    """A header of 128 bytes begins as a pickle does."""
+    config = VARIANTS["nano"].model_copy(update={"blocks": (0, 1, 0, 0), "channels": (1, 8, 8, 8)})
+    starts = set()
+    for length in range(0, 128, 4):  # the name is written twice
+        path = tmp_path / f"{length}.safetensors"
+        config = config.model_copy(update={"name": "n" * (1 + length)})
+        save_checkpoint(TrackletGait.random(config, torch.Generator()), path)
+        starts.add(path.read_bytes()[0])
+        assert load_checkpoint(path).variant == config.name
+    assert 0x80 in starts
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"num_parts": 2**62},
+        {"stem_channels": 2**40},
+        {"embedding_channels": 2**70},
+        {"temporal_kernel": 2**63 + 1},
+        {"channels": [1, 2**40, 2**40, 2**40]},
+    ],
+)
+def test_a_description_of_a_network_beyond_all_sizes_is_refused(
+    sizes: dict[str, object], tmp_path: Path
+) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "w.safetensors"
+    save_file({"a": torch.ones(1)}, path, {"network": json.dumps(sizes)})
+    assert str(next(iter(sizes))) in refused(path)
 
 
 @pytest.mark.golden

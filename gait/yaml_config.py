@@ -69,7 +69,11 @@ def _read(path: Path) -> dict[str, Any]:
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"{path}: cannot read the configuration: {why}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+        # its own words span five lines, and call the file "<unicode string>"
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        why = getattr(error, "problem", None) or error
+        raise ConfigError(f"{path}: not valid YAML{where}: {why}") from error
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -161,7 +165,7 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
     came = problem.get("input")
     if problem["type"] == "extra_forbidden":
         known = sorted(owner.model_fields)
-        near = difflib.get_close_matches(path[-1], known, n=1)
+        near = difflib.get_close_matches(path[-1], known, n=1) or _deeper(owner, path[-1])
         hint = f" (did you mean {near[0]}?)" if near else ""
         return f"{place}: unknown key{hint}; known here: {', '.join(known)}"
     if problem["type"] == "union_tag_invalid":
@@ -188,6 +192,15 @@ def _yaml_hint(kind: str, came: object) -> str:
     if kind == "string_type" and isinstance(came, bool):
         return " (YAML reads yes, no, on and off as true and false: put it in quotes)"
     return ""
+
+
+def _deeper(owner: type[BaseModel], key: str) -> list[str]:
+    """Return where a key that is unknown in a block would be known one block down."""
+    return [
+        f"{name}.{key}"
+        for name, field in owner.model_fields.items()
+        if any(key in model.model_fields for model in _models_in(field.annotation))
+    ]
 
 
 def _owner(

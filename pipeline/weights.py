@@ -86,9 +86,10 @@ def resolve(model: str) -> Path:
         return path
     near = difflib.get_close_matches(model, BUNDLED, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
-    found = "a folder" if path.is_dir() else "no such file"
+    found = "a folder" if path.is_dir() else "no such file, and nothing is downloaded"
+    graphs = [name for name in BUNDLED if name not in (*ENCODERS, *CALIBRATIONS)]
     raise ModelError(
-        f"model {model!r}: expected the path of a model file or one of {', '.join(BUNDLED)}; "
+        f"model {model!r}: expected the path of a model file or one of {', '.join(graphs)}; "
         f"got {found}{hint}"
     )
 

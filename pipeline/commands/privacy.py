@@ -77,7 +77,7 @@ def key(
     from pipeline.privacy.keys import make_key_file
 
     num_keys = make_key_file(path, rotate=rotate)
-    older = f"; {num_keys - 1} older ones still open what they sealed" if num_keys > 1 else ""
+    older = "; the older ones in it still open what they sealed" if num_keys > 1 else ""
     say(f"A new key is in {path}{older}. Keep a copy elsewhere.")
 
 
@@ -106,6 +106,8 @@ def verify_receipt(
 
     try:
         receipt = Receipt.parse(path.read_text(encoding="utf-8"))
+    except PrivacyError as error:
+        raise PrivacyError(f"{path}: {error}") from error
     except OSError as error:
         raise PrivacyError(f"{path}: the receipt cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

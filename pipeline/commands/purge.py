@@ -95,5 +95,8 @@ def _retention(config: LiveConfig | None, keep: Sequence[str]) -> RetentionConfi
     data: dict[str, Any] = {} if config is None else config.retention.model_dump()
     for text in keep:
         kind, equals, days = text.partition("=")
-        apply_override(data, f"{kind}_days{equals}{days}")
+        if not equals or f"{kind}_days" not in RetentionConfig.model_fields:
+            kinds = ", ".join(name.removesuffix("_days") for name in RetentionConfig.model_fields)
+            raise ConfigError(f"--keep: expected one of {kinds} such as video=7, got {text!r}")
+        apply_override(data, f"{kind}_days={days}")
     return validate(RetentionConfig, data, "--keep")

@@ -239,9 +239,10 @@ def read_calibration(path: Path, *, model_hash: str) -> Calibration:
         ) from error
     except ValidationError as error:
         problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"])) or "the file"
         raise ConfigError(
             f"calibration {path}: expected a file that `trackletgait calibrate` wrote, got another "
-            f"or a damaged one ({'.'.join(map(str, problem['loc']))}: {problem['msg']})"
+            f"or a damaged one ({where}: {problem['msg']})"
         ) from error
     if found.model_hash != model_hash:
         raise ConfigError(

@@ -47,6 +47,11 @@ def test_an_unknown_key_names_its_place_the_known_keys_and_the_likely_one(tmp_pa
     assert "known here: confidence, kind, name" in str(error.value)
 
 
+def test_a_key_that_belongs_one_block_down_is_led_there(tmp_path):
+    with pytest.raises(ConfigError, match=r"confidence: unknown key \(did you mean model\.conf"):
+        load(tmp_path, "confidence: 0.3")
+
+
 def test_an_unknown_kind_names_the_known_kinds(tmp_path):
     with pytest.raises(ConfigError, match=r"model.kind: expected one of 'small', 'large'"):
         load(tmp_path, "model: {kind: smal}")
@@ -70,7 +75,10 @@ def test_every_problem_of_a_file_is_told_at_once(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("[1, 2]", "expected `key: value` lines"), ("a: [", "not valid YAML")],
+    [
+        ("[1, 2]", "expected `key: value` lines"),
+        ("a: 1\nb: [", r"c\.yaml: not valid YAML in line 2, column 5: expected[^\n]*$"),
+    ],
 )
 def test_a_file_that_is_not_a_mapping_is_refused(tmp_path, text, says):
     with pytest.raises(ConfigError, match=says):

@@ -48,6 +48,8 @@ def test_a_path_resolves_to_itself(tmp_path: Path) -> None:
 def test_an_unknown_model_names_the_known_ones_and_the_nearest() -> None:
     with pytest.raises(ModelError, match=r"pose-landmark-full.*no such file.*did you mean ssdlite"):
         resolve("ssdlite-coco-320")
+    with pytest.raises(ModelError, match=r"pose-landmark-full; got .*nothing is downloaded$"):
+        resolve("yolo11n.pt")
 
 
 def test_a_mistyped_encoder_is_led_to_its_name_and_a_path_may_not_be_there_yet() -> None:

@@ -261,8 +261,8 @@ def test_purging_wants_no_password_of_cameras_or_of_where_events_go(tmp_path: Pa
         (["{gallery}s"], r"did you mean .*people\.gallery"),
         (["{video}"], "expected a folder of results or clips.* got another file"),
         (["a.yaml", "b.yaml"], "expected one configuration"),
-        (["{gallery}", "--keep", "vidoe=3"], "did you mean video_days"),
-        (["{gallery}", "--keep", "video"], "expected"),
+        (["{gallery}", "--keep", "vidoe=3"], "expected one of video, .* got 'vidoe=3'"),
+        (["{gallery}", "--keep", "video"], "such as video=7, got 'video'"),
         (["{gallery}", "--keep", "video=-1"], "video_days"),
         (["postgresql://host/people"], "--audit: expected"),
     ],
@@ -295,7 +295,12 @@ def test_the_audit_log_is_verified_shown_and_noted(gallery: Path, results: Path)
 
 def test_a_receipt_that_is_none_is_told_in_words(tmp_path: Path) -> None:
     (tmp_path / "walk.mp4").write_bytes(b"\xff\xfe")
-    for name, words in (("nothing.json", "No such file"), ("walk.mp4", "what is no text")):
+    (tmp_path / "my.yaml").write_text("detector: {}")
+    for name, words in (
+        ("nothing.json", "No such file"),
+        ("walk.mp4", "what is no text"),
+        ("my.yaml", "expected a receipt"),
+    ):
         with pytest.raises(PrivacyError, match=f"{name}: .*{words}"):
             run("privacy", "verify-receipt", tmp_path / name)
     with pytest.raises(ConfigError, match="the name of a file, got a folder"):
@@ -305,6 +310,6 @@ def test_a_receipt_that_is_none_is_told_in_words(tmp_path: Path) -> None:
 def test_a_key_is_made_rotated_and_never_printed(key: Path) -> None:
     secret = key.read_text().splitlines()[-1]
     said = run("privacy", "key", key, "--rotate") + run("privacy", "public-key", "--key", key)
-    assert "1 older ones" in said
+    assert "the older ones in it still open" in said
     assert secret not in said
     assert secret in key.read_text()

@@ -156,6 +156,12 @@ def test_a_damaged_calibration_is_refused(
         read_calibration(path, model_hash="a" * 64)
 
 
+def test_a_calibration_that_is_no_json_is_told_as_the_whole_file(tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text("detector: {}")
+    with pytest.raises(ConfigError, match=r"damaged one \(the file: Invalid JSON"):
+        read_calibration(tmp_path / "my.yaml", model_hash="a" * 64)
+
+
 def test_a_missing_calibration_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="trackletgait calibrate"):
         read_calibration(tmp_path / "none.json", model_hash="a" * 64)

@@ -145,13 +145,14 @@ def _missing(root: str, counts: Counter[str], partition: Partition) -> Iterator[
 
 
 def _probes(root: str, facts: Sequence[Facts], partition: Partition) -> Iterator[Finding]:
-    there = {str(each.key) for each in facts}
+    test = set(partition.test)
+    there = {str(each.key) for each in facts if each.key.subject in test}
     if missing := sorted((partition.probe or frozenset()) - there):
         yield _error(
             "missing",
             root,
-            f"{len(missing)} of {len(partition.probe or ())} sequences of PROBE_SET are not "
-            f"there: {some(missing)}; copy them, or results are not comparable",
+            f"{len(missing)} of {len(partition.probe or ())} sequences of PROBE_SET are not among "
+            f"those of TEST_SET: {some(missing)}; copy them, or results are not comparable",
         )
 
 

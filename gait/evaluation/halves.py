@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from gait.evaluation.openset import Estimate
+from gait.evaluation.openset import Estimate, interval
 from gait.strict import StrictModel
 
 _DIGITS = 9
@@ -189,8 +189,8 @@ def judge(trial: WalkTrial, distances: NDArray[np.floating], config: HalvesConfi
     weights = _resampled(trial, config)
     errors = _equal_error(trial, distances, np.vstack([np.ones(len(hits)), weights]))
     return WalkScore(
-        rank1=_estimate(_mean(hits, np.ones((1, len(hits))))[0], _mean(hits, weights), config),
-        eer=_estimate(errors[0], errors[1:], config),
+        rank1=interval(_mean_of(hits), _mean(hits, weights), config.confidence),
+        eer=interval(float(errors[0]), errors[1:], config.confidence),
         hits=hits,
     )
 
@@ -202,7 +202,7 @@ def gain(trial: WalkTrial, score: WalkScore, baseline: WalkScore, config: Halves
     """
     better = score.hits.astype(np.float64) - baseline.hits
     weights = _resampled(trial, config)
-    return _estimate(_mean(better, np.ones((1, len(better))))[0], _mean(better, weights), config)
+    return interval(_mean_of(better), _mean(better, weights), config.confidence)
 
 
 def _parts(walk: Walk, config: HalvesConfig) -> tuple[Walk, Walk]:
@@ -243,6 +243,10 @@ def _resampled(trial: WalkTrial, config: HalvesConfig) -> NDArray[np.float64]:
     return drawn[:, tracks].astype(np.float64)
 
 
+def _mean_of(values: NDArray[np.generic]) -> float:
+    return float(_mean(values, np.ones((1, len(values))))[0])
+
+
 def _mean(values: NDArray[np.generic], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the weighted mean of values under each row of weights; NaN where all are 0."""
     with np.errstate(invalid="ignore"):
@@ -273,12 +277,3 @@ def _equal_error(
     best = np.abs(missed - mistaken).round(_DIGITS).argmin(axis=1)[:, None]
     both = np.take_along_axis(missed, best, 1) + np.take_along_axis(mistaken, best, 1)
     return np.asarray(both[:, 0] / 2)
-
-
-def _estimate(value: float, sample: NDArray[np.float64], config: HalvesConfig) -> Estimate:
-    defined = sample[~np.isnan(sample)]
-    if not len(defined):
-        return Estimate(float(value), float("nan"), float("nan"))
-    tail = 50 * (1 - config.confidence)
-    low, high = np.percentile(defined, [tail, 100 - tail])
-    return Estimate(float(value), float(low), float(high))

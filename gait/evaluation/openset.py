@@ -154,7 +154,7 @@ def open_set(
     values = _figures(curve, config)
     samples = np.array([_figures(events.curve(each[codes]), config) for each in drawn])
     estimates = [
-        _interval(value, sample, config.confidence)
+        interval(value, sample, config.confidence)
         for value, sample in zip(values, samples.T, strict=True)
     ]
     num_unmated = int(np.isfinite(distances[:, 1]).sum())
@@ -252,7 +252,8 @@ def _just_below(distance: float) -> float:
     return float(np.nextafter(np.float32(distance), np.float32(-np.inf)))
 
 
-def _interval(value: float, sample: NDArray[np.float64], confidence: float) -> Estimate:
+def interval(value: float, sample: NDArray[np.float64], confidence: float) -> Estimate:
+    """Return a figure with the percentiles of its bootstrap sample; NaN in it does not count."""
     defined = sample[~np.isnan(sample)]
     if not len(defined):
         return Estimate(value, float("nan"), float("nan"))

@@ -134,14 +134,17 @@ def test_subjects_on_one_side_only_of_disk_and_partition_are_named(
     partition = tmp_path / "p.json"
     content = {
         "TRAIN_SET": ["001", "002"], "TEST_SET": ["075", "124"],
-        "PROBE_SET": ["075-nm-01-000", "075-nm-01-054"],
+        "PROBE_SET": ["075-nm-01-000", "075-nm-01-054", "001-nm-01-000"],  # who trains
     }  # fmt: skip
     partition.write_text(json.dumps(content))
     found = errors(check(casia_b, partition_path=partition))
     assert [kind for kind, _ in found] == ["stranger", "missing", "missing"]
     assert "in neither list of the partition and would be ignored: 074" in found[0][1]
     assert "1 of 2 subjects of TRAIN_SET are not there: 002" in found[1][1]
-    assert "1 of 2 sequences of PROBE_SET are not there: 075-nm-01-054" in found[2][1]
+    assert (
+        "2 of 3 sequences of PROBE_SET are not among those of TEST_SET: 001-nm-01-000, 075-nm-01-054"
+        in found[2][1]
+    )
 
 
 def test_a_subject_to_train_with_needs_two_sequences(casia_b: Path, tmp_path: Path) -> None:

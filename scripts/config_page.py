@@ -30,9 +30,9 @@ Written from the configuration classes by `scripts/config_page.py`; do not edit 
     trackletgait process entrance.mp4 --config my.yaml --set detector.confidence=0.2
 
 A YAML file holds only what differs from the defaults below. Unknown keys and wrong types are
-errors that name the place. Where there is a choice of `kind`, `segmenter: sam` is short for
-`segmenter: {kind: sam}`. `${NAME}` in a text is replaced by the environment variable. PyYAML reads
-`1e-3` as text (write `0.001` or `1.0e-3`) and `no` as false (write `"no"`); both are caught.
+errors that name the place. Where there is a choice of `kind`, `segmenter: detector` is short for
+`segmenter: {kind: detector}`. `${NAME}` in a text is replaced by the environment variable. PyYAML
+reads `1e-3` as text (write `0.001` or `1.0e-3`) and `no` as false (write `"no"`); both are caught.
 """
 
 
@@ -80,9 +80,9 @@ def _sections(model: type[BaseModel]) -> list[str]:
             sections.append(PIPELINE)
             continue
         title = f"{name}.NAME" if _schema(model)[name].get("type") == "object" else name
-        is_off = not field.is_required() and field.default is None
+        default = field.get_default(call_default_factory=True)
         for inner in models_in(field.annotation):
-            sections.append(_section(title, inner, is_off=is_off))
+            sections.append(_section(title, inner, default))
     return sections
 
 
@@ -93,12 +93,17 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for inner in get_args(annotation) for model in models_in(inner)]
 
 
-def _section(name: str, model: type[BaseModel], *, is_off: bool) -> str:
+def _section(name: str, model: type[BaseModel], default: Any) -> str:
     kind = model.model_fields.get("kind")
     title = f"`{name}`" if kind is None else f"`{name}`, kind `{kind.default}`"
-    summary = _summary(model) + (" Off (`null`) by default." if is_off else "")
+    summary = _summary(model)
+    if default is None:
+        summary += " Off (`null`) by default."
+    elif kind is not None and default == {"kind": kind.default}:
+        summary += " The default."
     keys = {key for key in model.model_fields if key != "kind"}
-    return "\n".join([f"## {title}", "", summary, "", *_table(model, keys), ""])
+    table = _table(model, keys) if keys else ["It has no keys."]
+    return "\n".join([f"## {title}", "", summary, "", *table, ""])
 
 
 def _table(model: type[BaseModel], keys: set[str]) -> list[str]:

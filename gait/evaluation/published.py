@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gait.errors import DataError
 from gait.evaluation.protocols import PROTOCOLS
@@ -36,10 +36,23 @@ class Row:
     precision: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
-    metrics: Mapping[str, float | None]
+class _Result(BaseModel):
+    """What we read of a result; it may hold more."""
+
+    model_config = ConfigDict(strict=True)
+
+    config: str
+    protocol: str
+    metric: str
+    reranked: bool
     precision: str
+    metrics: dict[str, float | None]
+
+    @property
+    def is_as_published(self) -> bool:
+        benchmark = PROTOCOLS.get(self.protocol)
+        is_published = benchmark is not None and benchmark.is_published
+        return is_published and self.metric == "euclidean" and not self.reranked
 
 
 def read_rows(configs: Path, results: Path) -> list[Row]:
@@ -100,23 +113,14 @@ def _results(folder: Path) -> dict[str, list[_Result]]:
     found: dict[str, list[_Result]] = {}
     files = sorted(folder.rglob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
     for file in files:
-        content = _read_result(file)
-        if content is not None:
-            result = _Result(content["metrics"], content["precision"])
-            found.setdefault(content["config"], []).append(result)
+        try:
+            result = _Result.model_validate_json(file.read_bytes())
+        except OSError as error:
+            logger.warning("%s: cannot read it, left out: %s", file, error)
+        except ValidationError as error:  # most JSON is no result
+            if error.errors()[0]["type"] == "json_invalid":
+                logger.warning("%s: damaged, left out: %s", file, error.errors()[0]["msg"])
+        else:
+            if result.is_as_published:
+                found.setdefault(result.config, []).append(result)
     return found
-
-
-def _read_result(file: Path) -> dict[str, Any] | None:
-    """Return the content of a result, or None for any other JSON."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        logger.warning("%s: cannot read it, left out: %s", file, error)
-        return None
-    wanted = {"config", "protocol", "metrics", "precision", "metric", "reranked"}
-    if not isinstance(content, dict) or not wanted <= set(content):
-        return None
-    benchmark = PROTOCOLS.get(content["protocol"])
-    as_published = content["metric"] == "euclidean" and not content["reranked"]
-    return content if benchmark and benchmark.is_published and as_published else None

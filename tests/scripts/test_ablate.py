@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from gait.model.trackletgait import VARIANTS
-from gait.training.config import TrainingConfig, differences, load_config
+from gait.training.config import OptimiserConfig, TrainingConfig, differences, load_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,13 +96,16 @@ def test_seeds_are_gone_through_one_after_the_other(ablate: ModuleType, tmp_path
 def test_the_teacher_is_trained_once_and_before_those_it_teaches(
     ablate: ModuleType, tmp_path: Path
 ) -> None:
-    listed = list(ablate.jobs(tmp_path, [0, 1], [], ["taught", "wide"]))
+    listed = list(ablate.jobs(tmp_path, [0, 1], ["iterations=9"], ["taught", "wide"]))
     assert [(job.config.name, job.config.seed) for job in listed] == [
         (ablate.TEACHER, 0), (f"{ablate.BASE}-taught", 0), (f"{ablate.BASE}-taught", 1),
     ]  # fmt: skip
     taught = listed[1].config.distillation
     assert taught is not None
-    assert taught.teacher.startswith(str(Path("runs/ablations") / listed[0].folder.name))
+    assert Path(taught.teacher) == listed[0].folder / "checkpoints/00000009/model.safetensors"
+    by_hand = shipped(f"{ablate.BASE}-taught").distillation  # `trackletgait train` with the file
+    assert by_hand is not None
+    assert by_hand.teacher.startswith(str(Path("runs/ablations") / listed[0].folder.name))
 
 
 def test_a_run_whose_time_is_up_goes_on_and_ends_with_figures(
@@ -114,11 +117,24 @@ def test_a_run_whose_time_is_up_goes_on_and_ends_with_figures(
     assert not job.result.exists()
     assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["00000002"]
     ablate.run(job, tiny, time.monotonic() + 600, torch.device("cpu"))
-    (found,) = ablate.read_results(tmp_path, tiny)
+    (found,) = ablate.read_results(tmp_path, lambda name, seed: tiny)
     assert found["iterations"] == 4
     assert all(0 <= found["metrics"][key] <= 1 for key in ablate.SHOWN)
-    other = tiny.model_copy(update={"iterations": 5})
-    assert ablate.read_results(tmp_path, other) == []  # of another budget
+
+
+def test_figures_of_other_settings_and_damaged_ones_do_not_count(
+    ablate: ModuleType, tiny: TrainingConfig, tmp_path: Path
+) -> None:
+    figures = {"metrics": dict.fromkeys(ablate.SHOWN, 0.5), "config": tiny.model_dump(mode="json")}
+    result = tmp_path / "synthgait_ablation-0.json"
+    result.write_text(json.dumps(figures))
+    assert ablate.read_results(tmp_path, lambda name, seed: tiny) == [figures]
+    for change in ({"iterations": 5}, {"optimiser": OptimiserConfig(rate=0.01)}):
+        other = tiny.model_copy(update=change)
+        assert ablate.read_results(tmp_path, lambda name, seed, other=other: other) == []
+    for damaged in ("{", "[]", "{}"):
+        result.write_text(damaged)
+        assert ablate.read_results(tmp_path, lambda name, seed: tiny) == []
 
 
 def test_the_table_shows_mean_and_spread_in_percent_and_what_is_missing(

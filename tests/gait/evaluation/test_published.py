@@ -96,12 +96,13 @@ def test_other_json_files_are_passed_over(configs: Path, tmp_path: Path) -> None
     (tmp_path / "results" / "features.json").write_text('{"keys": []}')
     (tmp_path / "results" / "broken.json").write_text("{")
     (tmp_path / "results" / "deep.json").write_text("[" * 100_000)
-    for odd in (
+    others: list[dict[str, object]] = [
         {"config": ["a"]},
         {"metrics": [1]},
         {"protocol": {}},
         {"metrics": {"rank-1": "x"}},
-    ):
+    ]
+    for odd in others:
         write_result(tmp_path, age_s=-1, **odd)
     assert reproduced(configs, tmp_path)["a rank-1"] == 75
 

@@ -161,9 +161,9 @@ def evaluate(
     folder = out if out is not None else Path("results") / job.name
     console, errors = Console(), Console(stderr=True)
     try:
-        found = _run(job, folder, errors)
+        found, model_hash = _run(job, folder, errors)
         print_evaluation(found, console)
-        _write(found, folder, job.name)
+        _write(found, folder, job.name, model_hash)
         if plots:
             _draw(found, folder, errors)
     except GaitError as error:
@@ -258,14 +258,15 @@ def _check_usage(job: _Job) -> None:
         raise typer.BadParameter(str(error), param_hint="--device") from error
 
 
-def _run(job: _Job, folder: Path, errors: Console) -> evaluation.Evaluation:
+def _run(job: _Job, folder: Path, errors: Console) -> tuple[evaluation.Evaluation, str]:
+    """Return what was found, and the hash of the network, empty where nothing tells it."""
     if job.features is not None:
         features, split = _stored(job.features, job)
     else:
         features, split = _embedded(job, folder, errors)
     for gap in _gaps(job, features.keys, split):
         errors.print(f"Not comparable with published figures: {gap}", soft_wrap=True)
-    return evaluation.evaluate(
+    found = evaluation.evaluate(
         job.protocol,
         features.embeddings,
         features.keys,
@@ -275,6 +276,7 @@ def _run(job: _Job, folder: Path, errors: Console) -> evaluation.Evaluation:
         reranking=job.reranking,
         open_set=job.open_set,
     )
+    return found, features.model_hash
 
 
 def _stored(path: Path, job: _Job) -> tuple[Features, Partition]:
@@ -337,9 +339,10 @@ def _partition(job: _Job, dataset: GaitDataset) -> Partition:
     return Partition([], subjects) if name is None else partition_for(name, subjects)
 
 
-def _write(found: evaluation.Evaluation, folder: Path, name: str) -> None:
+def _write(found: evaluation.Evaluation, folder: Path, name: str, model_hash: str) -> None:
     """Write JSON and CSV, and the submission plain and zipped as the server wants it."""
-    write_atomically(folder / RESULT_FILE, found.to_json(config=name).encode())
+    about = {"config": name, "model_hash": model_hash}
+    write_atomically(folder / RESULT_FILE, found.to_json(**about).encode())
     write_atomically(folder / "evaluation.csv", found.to_csv().encode())
     for pattern in ("cmc.*", "open-set.*", "submission.*"):
         for old in folder.glob(pattern):  # drawn or written from other figures

@@ -81,6 +81,7 @@ def test_weights_and_data_become_tables_json_csv_and_plots(
     assert "Rank-1 by probe view" in result.output
     content = json.loads((out / "evaluation.json").read_text())
     assert content["config"] == "small"
+    assert content["model_hash"] == Encoder.from_weights(weights).model_hash
     assert content["metrics"]["NM/rank-1"] == 1.0  # subjects so unlike that any network tells them
     assert {count["probes"] for count in content["counts"]} == {4}  # 001 trains
     assert (

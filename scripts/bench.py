@@ -24,6 +24,7 @@ from gait.runtimes.machine import describe_machine
 from pipeline.config import PipelineConfig
 from pipeline.file_run import FileRun
 from pipeline.sources.inputs import sample_path
+from pipeline.weights import DEFAULT_ENCODER
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ("read", "detect", "segment", "encode")
@@ -171,8 +172,8 @@ def report(
         f"* Machine: {describe_machine(root=ROOT)}",
         "* Clip: the sample, 768x576, 10 fps, 200 frames, "
         f"{perception[0].people_in_view:.1f} people followed in a frame on average",
-        "* Configuration: the default (bundled detector and segmenter, ByteTrack, TrackletGait "
-        "small), files on local disk",
+        "* Configuration: the default (bundled detector and segmenter, ByteTrack, "
+        f"{DEFAULT_ENCODER}), files on local disk",
         "",
         "| figure | measured | target |",
         "|---|---|---|",

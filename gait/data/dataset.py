@@ -108,7 +108,10 @@ def scan_folders(root: Path) -> list[ViewFolder]:
             for folder in subfolders(condition)
         ]
     except OSError as error:
-        raise DataError(f"{root}: cannot read the data set ({error})") from error
+        raise DataError(
+            f"{root}: expected a packed file or a folder of subject/condition/view/*.pkl; cannot read "
+            f"{error.filename}: {error.strerror}"
+        ) from error
     if not found:
         raise DataError(
             f"{root}: expected folders subject/condition/view with a .pkl in each, got none; "

@@ -62,7 +62,7 @@ def perceive(
     """Find and follow people on live cameras, and send their silhouettes to `identify`.
 
     What is not taken yet waits on disk, in the --out folder: give the same one every time. No
-    picture leaves this machine. Signals are those of `run`.
+    picture goes to `identify`. Signals are those of `run`.
     """
     from pipeline.live.links import SendTo
 

@@ -96,5 +96,5 @@ def test_hidden_folders_and_other_files_are_left_out(casia_b: Path) -> None:
 
 @pytest.mark.parametrize("path", ["none", "."])
 def test_what_is_no_data_set_is_refused(path: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot read the data set|expected folders subject"):
+    with pytest.raises(DataError, match=r"none: No such file|expected folders subject"):
         FolderDataset(tmp_path / path)

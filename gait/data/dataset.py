@@ -109,8 +109,8 @@ def scan_folders(root: Path) -> list[ViewFolder]:
         ]
     except OSError as error:
         raise DataError(
-            f"{root}: expected a packed file or a folder of subject/condition/view/*.pkl; cannot read "
-            f"{error.filename}: {error.strerror}"
+            f"{root}: expected a packed file or a folder of subject/condition/view/*.pkl; "
+            f"cannot read {error.filename}: {error.strerror}"
         ) from error
     if not found:
         raise DataError(

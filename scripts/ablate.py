@@ -30,7 +30,7 @@ from gait.training.batches import open_sides
 from gait.training.checkpoints import MODEL_FILE, Checkpoints, load_trained, read_card
 from gait.training.config import TrainingConfig, differences, load_config
 from gait.training.observers import Observer
-from gait.training.processes import Processes
+from gait.training.processes import Processes, joined
 from gait.training.trainer import CHECKPOINTS, Trainer
 from gait.training.validation import validate
 
@@ -228,28 +228,36 @@ def main() -> int:
     args = _arguments()
     console = Console(stderr=True, highlight=False)
     torch.set_num_threads(args.threads or torch.get_num_threads())
+    try:
+        with joined(args.device) as processes:
+            _work(args, processes.device, console)
+    except TimeIsUp:
+        console.print("The time is up; the same command goes on")
+        return 3
+    except KeyboardInterrupt:
+        console.print("Stopped; the same command goes on")
+        return 130
+    except GaitError as error:
+        console.print(f"Error: {error}", markup=False)
+        return 1
+    console.print(f"Done: {args.page}")
+    return 0
+
+
+def _work(args: argparse.Namespace, device: torch.device, console: Console) -> None:
     deadline_s = time.monotonic() + 60 * args.minutes
     base = load_config(CONFIGS / f"{BASE}.yaml", args.overrides)
     wanted = partial(configuration, overrides=args.overrides, out=args.out)
     todo = list(jobs(args.out, args.seeds, args.overrides, args.only))
     done = {(each["name"], each["seed"]) for each in read_results(args.out, wanted)}
     left = [job for job in todo if (job.config.name, job.config.seed) not in done]
-    try:
-        for number, job in enumerate(left, 1):
-            if time.monotonic() > deadline_s:
-                raise TimeIsUp
-            console.print(f"{number} of {len(left)}: {job.config.name}, seed {job.config.seed}")
-            run(job, base, deadline_s, torch.device(args.device))
-            write_atomically(args.page, page(read_results(args.out, wanted), base).encode())
-    except TimeIsUp:
-        console.print("The time is up; the same command goes on")
-        return 3
-    except GaitError as error:
-        console.print(f"Error: {error}", markup=False)
-        return 1
+    for number, job in enumerate(left, 1):
+        if time.monotonic() > deadline_s:
+            raise TimeIsUp
+        console.print(f"{number} of {len(left)}: {job.config.name}, seed {job.config.seed}")
+        run(job, base, deadline_s, device)
+        write_atomically(args.page, page(read_results(args.out, wanted), base).encode())
     write_atomically(args.page, page(read_results(args.out, wanted), base).encode())
-    console.print(f"Done: {args.page}")
-    return 0
 
 
 def _arguments() -> argparse.Namespace:
@@ -259,7 +267,8 @@ def _arguments() -> argparse.Namespace:
         "--minutes", type=float, default=math.inf, help="stop at the checkpoint after so long"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", nargs="+", default=[], help="rows, such as ordered or max")
+    rows = [name.removeprefix(f"{BASE}-") for name in ROWS]
+    parser.add_argument("--only", nargs="+", default=[], choices=rows, help="these rows")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "ablations")
     parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument("--device", default="cpu")

@@ -153,3 +153,36 @@ def test_the_table_shows_mean_and_spread_in_percent_and_what_is_missing(
     assert "max pooling instead of the wavelet | 0.07 | 60.0 | 90.0 | 50.0 | 40.0 | 0 |" in text
     assert "| – | – | – | – | none yet |" in text
     assert f"{base.iterations} steps of 16 x 4" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--device", "cuda:99"], "device: expected"),
+        (["optimser.rate=1"], "did you mean optimiser"),
+        (["data.path=/nowhere", "--only", "max"], "/nowhere: cannot read the pack"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_line(
+    ablate: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    told: str,
+) -> None:
+    where = ["--out", str(tmp_path), "--page", str(tmp_path / "page.md")]
+    monkeypatch.setattr(sys, "argv", ["ablate.py", *where, *words])
+    assert ablate.main() == 1
+    assert told in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistyped_row_is_no_empty_page(
+    ablate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "page.md"
+    monkeypatch.setattr(sys, "argv", ["ablate.py", "--only", "mix", "--page", str(page)])
+    with pytest.raises(SystemExit, match="2"):
+        ablate.main()
+    assert not page.exists()

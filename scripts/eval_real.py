@@ -24,7 +24,7 @@ from rich.table import Table
 from gait.data.atomic import write_atomically
 from gait.distance import euclidean
 from gait.encoder import Encoder
-from gait.errors import DataError, GaitError
+from gait.errors import ConfigError, DataError, GaitError
 from gait.evaluation.gei import gei_iou, gei_l2
 from gait.evaluation.halves import (
     HalvesConfig,
@@ -42,7 +42,7 @@ from gait.evaluation.stretches import StretchConfig
 from pipeline.errors import PipelineError
 from pipeline.evaluation.walks import Followed, follow
 from pipeline.sources.inputs import sample_path
-from pipeline.weights import ENCODERS, resolve
+from pipeline.weights import ENCODERS, encoder_file
 
 ROOT = Path(__file__).resolve().parent.parent
 RANDOM = ("nano:0", "nano:1", "nano:2", "small:0")
@@ -159,10 +159,13 @@ def encoders(weights: Sequence[str], random: Sequence[str], device: str) -> dict
     found = {}
     for each in random:
         variant, _, seed = each.partition(":")
-        encoder = Encoder.random(variant, int(seed or 0), device=device)
+        try:
+            encoder = Encoder.random(variant, int(seed or 0), device=device)
+        except ValueError as error:
+            raise ConfigError(f"--random {each} --device {device}: {error}") from error
         found[f"{variant}, random weights (seed {seed or 0})"] = Embeddings(encoder)
     for each in weights:
-        encoder = Encoder.from_weights(resolve(each), device=device)
+        encoder = Encoder.from_weights(encoder_file(each), device=device)
         name = f"**{Path(each).stem}**"
         # a run calls every checkpoint the same: then the path tells them apart
         found[name if name not in found else f"**{each}**"] = Embeddings(encoder)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gait.data.atomic import write_atomically
+from gait.data.atomic import PARTIAL_SUFFIX, write_atomically
 from gait.data.dataset import SequenceKey
 from gait.data.pack import PACK_SUFFIX, write_pack_of
 from gait.data.parallel import map_in_processes
@@ -100,6 +100,8 @@ def make(
     tally = _Tally(on_silhouettes or (lambda _: None))
     if is_packed:
         data = out / f"{recipe.kind}{PACK_SUFFIX}"
+        for killed in out.glob(f".{data.name}.*{PARTIAL_SUFFIX}"):
+            killed.unlink(missing_ok=True)  # a killed run could not: some hundred megabytes
         frames = _filmed(plan, list(plan.subjects), num_workers, device)
         write_pack_of(plan.keys, tally.watched(plan.keys, frames), data)
     else:

@@ -157,6 +157,16 @@ def test_an_interrupted_pack_leaves_no_pack(tmp_path: Path) -> None:
     assert [each.name for each in (tmp_path / "out").iterdir()] == [RECIPE_NAME]
 
 
+def test_what_a_kill_left_of_a_pack_goes_with_the_next_run(tmp_path: Path) -> None:
+    recipe = LabRecipe(people=2, frames=1)
+    make(recipe, tmp_path / "out", is_packed=True)
+    (tmp_path / "out" / ".lab.gaitpack.4711.part").write_bytes(b"half a pack")
+    make(recipe, tmp_path / "out", is_packed=True)
+    assert {each.name for each in (tmp_path / "out").iterdir()} == {
+        "lab.gaitpack", "partition.json", RECIPE_NAME,
+    }  # fmt: skip
+
+
 def test_a_folder_with_anything_else_in_it_is_refused(wild: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="same recipe"):
         make(SMALL.model_copy(update={"frames": 7}), wild)

@@ -280,13 +280,19 @@ def _print_end(run: FileRun, sightings: list[Sighting]) -> None:
     people = {s.identity for s in sightings if s.identity is not None}
     nobody = [s for s in sightings if s.identity is None]
     brief = sum(not s.num_silhouettes for s in nobody)
-    strangers = f"{_count(len(nobody) - brief, 'track was', 'tracks were')} of nobody known, "
+    others = [
+        f"{_count(number, 'track was', 'tracks were')} {what}"
+        for number, what in (
+            (len(nobody) - brief, "of nobody known"),
+            (brief, "too brief or too hidden to recognise"),
+        )
+        if number
+    ]
     console = Console(highlight=False)
     console.print(
         f"\n[bold]{_count(len(people), 'identity', 'identities')}[/] in "
-        f"{_count(len(sightings) - len(nobody), 'sighting', 'sightings')}; "
-        f"{strangers if len(nobody) > brief else ''}"
-        f"{_count(brief, 'track was', 'tracks were')} too brief or too hidden to recognise."
+        f"{_count(len(sightings) - len(nobody), 'sighting', 'sightings')}"
+        f"{'; ' if others else ''}{', '.join(others)}."
     )
     if run.folder is not None:
         console.print(f"Report:  {escape(str(run.folder.report))}", soft_wrap=True)

@@ -231,6 +231,8 @@ def test_who_is_like_nobody_known_is_not_called_too_brief(capsys):
     process._print_end(SimpleNamespace(folder=None), [brief, stranger, anna])
     said = " ".join(capsys.readouterr().out.split())
     assert "1 identity in 1 sighting; 1 track was of nobody known, 1 track was too brief" in said
+    process._print_end(SimpleNamespace(folder=None), [anna])
+    assert capsys.readouterr().out.strip() == "1 identity in 1 sighting."
 
 
 @pytest.mark.parametrize("size", [(16, 16), (322, 246), (7680, 4320)])

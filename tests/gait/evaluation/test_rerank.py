@@ -10,7 +10,7 @@ from gait.evaluation.rerank import RerankConfig, rerank
 
 
 def naive_rerank(
-    distances: NDArray[np.float64], num_probes: int, k1: int, k2: int, weight: float
+    distances: NDArray[np.float64], probe: range, gallery: range, k1: int, k2: int, weight: float
 ) -> NDArray[np.float64]:
     """Zhong et al., CVPR 2017, with sets and loops."""
     size = len(distances)
@@ -40,13 +40,13 @@ def naive_rerank(
             [sum(first[g].get(column, 0) for g in neighbours) / len(neighbours)
              for column in range(size)]
         )  # fmt: skip
-    result = np.empty((num_probes, size - num_probes))
-    for p in range(num_probes):
-        for g in range(num_probes, size):
+    result = np.empty((len(probe), len(gallery)))
+    for row, p in enumerate(probe):
+        for column, g in enumerate(gallery):
             least = sum(map(min, vectors[p], vectors[g]))
             most = sum(map(max, vectors[p], vectors[g]))
             jaccard = 1 - least / most
-            result[p, g - num_probes] = (1 - weight) * jaccard + weight * scaled[p, g]
+            result[row, column] = (1 - weight) * jaccard + weight * scaled[p, g]
     return result
 
 
@@ -60,12 +60,18 @@ def clustered(seed: int) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize(("k1", "k2"), [(8, 3), (5, 1), (1, 1), (40, 6), (3, 6)])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_it_agrees_with_the_paper_in_sets_and_loops(k1: int, k2: int, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("probe", "gallery"),
+    [(range(10), range(10, 36)), (range(36), range(36))],
+    ids=["apart", "each against all"],
+)
+def test_it_agrees_with_the_paper_in_sets_and_loops(
+    probe: range, gallery: range, k1: int, k2: int, seed: int
+) -> None:
     distances = clustered(seed)
-    ours = rerank(
-        distances, np.arange(10), np.arange(10, 36), RerankConfig(k1=k1, k2=k2, weight=0.3)
-    )
-    expected = naive_rerank(distances, 10, k1, k2, 0.3)
+    config = RerankConfig(k1=k1, k2=k2, weight=0.3)
+    ours = rerank(distances, np.array(probe), np.array(gallery), config)
+    expected = naive_rerank(distances, probe, gallery, k1, k2, 0.3)
     np.testing.assert_allclose(ours, expected, atol=2e-6)  # ours is float32
 
 

@@ -78,9 +78,9 @@ class Tracklet:
         if not 0.0 <= self.quality <= 1.0:
             raise ValueError(f"Tracklet.quality: expected 0..1, got {self.quality}")
         for left, top, right, bottom in self.boxes or ():
-            if not -math.inf < left < right < math.inf or not -math.inf < top < bottom < math.inf:
+            if not (-math.inf < left <= right < math.inf and -math.inf < top <= bottom < math.inf):
                 raise ValueError(
-                    "Tracklet.boxes: expected finite left < right and top < bottom, "
+                    "Tracklet.boxes: expected finite left <= right and top <= bottom, "
                     f"got {(left, top, right, bottom)}"
                 )
 

@@ -23,6 +23,8 @@ _SPREAD, _SPREAD_PER_S = 0.1, 0.12
 _DESCRIBED, _FADING_S = 0.9, 20.0
 _AREA = 20.0
 _SHORTEST_S = 0.3  # of which a speed is taken
+_LONGEST_S = 300.0  # from then on, nothing is said
+_FARTHEST = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ def places(tracklet: Tracklet) -> tuple[Place, Place] | None:
     """Return where its person was at first and at last; None where nobody knows."""
     if tracklet.boxes is None or not len(tracklet):
         return None
+    if any(abs(edge) > _FARTHEST for box in tracklet.boxes for edge in box):
+        return None  # in no picture
     times_s = float(tracklet.times_s[0]), float(tracklet.times_s[-1])
     (x, y, height), (last_x, last_y, last_height) = map(_feet, tracklet.boxes)
     lasted_s = times_s[1] - times_s[0]
@@ -67,7 +71,7 @@ def log_odds(left: Place, came: Place, gap_s: float) -> float:
         came: Where the later one began.
         gap_s: After how long; they say nothing when that is negative.
     """
-    if gap_s < 0:
+    if not 0 <= gap_s < _LONGEST_S:
         return 0.0
     off_x, off_y = (
         end - begin - gap_s * (one + other) / 2
@@ -84,4 +88,4 @@ def log_odds(left: Place, came: Place, gap_s: float) -> float:
 
 def _feet(box: Box) -> tuple[float, float, float]:
     left, top, right, bottom = box
-    return (left + right) / 2, bottom, bottom - top
+    return (left + right) / 2, bottom, max(1.0, bottom - top)

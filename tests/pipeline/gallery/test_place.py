@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -60,6 +61,17 @@ def test_of_a_moment_no_speed_is_taken(tracklet: Callable[..., Tracklet]) -> Non
     found = places(tracklet(num=2, boxes=(box(100.0), box(110.0))))
     assert found is not None
     assert found[0].speed == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("gap_s", [0.0, 1e300, float("inf"), float("nan")])
+def test_whatever_a_stranger_sends_the_answer_is_a_number(
+    tracklet: Callable[..., Tracklet], gap_s: float
+) -> None:
+    point, far = (5.0, 5.0, 5.0, 5.0), (-1e6, -1e6, 1e6, 1e6)
+    found = places(tracklet(boxes=(point, far)))
+    assert found is not None
+    assert all(math.isfinite(log_odds(one, other, gap_s)) for one in found for other in found)
+    assert places(tracklet(boxes=(point, (0.0, 0.0, 1e300, 1e300)))) is None
 
 
 def test_where_nobody_knows_there_are_no_places(tracklet: Callable[..., Tracklet]) -> None:

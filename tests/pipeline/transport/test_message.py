@@ -133,7 +133,7 @@ def test_what_an_older_message_could_not_tell_is_not_known(
         ("tracklet.stream", "", "stream"),
         ("tracklet.origin_unix_s", 1e300, "origin_unix_s"),
         ("tracklet.boxes", [[0.0, 0.0, 9.0, 9.0], [0.0, 0.0, 9.0, 1e300]], "boxes"),
-        ("tracklet.boxes", [[0.0, 0.0, 9.0, 9.0], [5.0, 0.0, 5.0, 9.0]], "left < right"),
+        ("tracklet.boxes", [[0.0, 0.0, 9.0, 9.0], [5.0, 0.0, 4.0, 9.0]], "left <= right"),
         ("tracklet.seen_s", [0.0, 1e12], "seen_s"),
         ("tracklet.stream", "do\nor", "stream"),
         ("tracklet.quality", 1.5, "quality"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,10 +51,12 @@ def ship(checkpoint: Path, out: Path, told: Told, *, half: bool = True) -> Weigh
 
     Raises:
         CheckpointError: The checkpoint cannot be used, or the files cannot be written.
-        ConfigError: `out` is no `.safetensors` file.
+        ConfigError: `out` is no `.safetensors` file, or the threshold no distance.
     """
     if out.suffix != ".safetensors":
         raise ConfigError(f"{out}: expected a name that ends in .safetensors")
+    if told.threshold is not None and not 0 <= told.threshold < math.inf:
+        raise ConfigError(f"threshold: expected a distance, 0 or more, got {told.threshold}")
     card = read_card(checkpoint)
     save_weights(load_trained(checkpoint, card), out, half=half)
     shipped = _card(card, out, told, half=half)

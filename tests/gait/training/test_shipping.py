@@ -116,6 +116,9 @@ def test_weights_beyond_float16_are_refused(tmp_path: Path) -> None:
 def test_bad_names_figures_and_cards_are_refused_by_name(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nano\.pt.*safetensors"):
         ship(checkpoint, tmp_path / "nano.pt", Told())
+    for threshold in (float("inf"), float("nan"), -1.0):  # JSON has none of the first two
+        with pytest.raises(ConfigError, match="threshold: expected a distance"):
+            ship(checkpoint, tmp_path / "nano.safetensors", Told(threshold=threshold))
     with pytest.raises(CheckpointError, match=r"card\.json"):
         ship(tmp_path, tmp_path / "nano.safetensors", Told())
     for content in ("[]", "{", '{"metrics": {"a": "b"}}'):

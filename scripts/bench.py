@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -207,4 +206,4 @@ def report(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

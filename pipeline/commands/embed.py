@@ -19,7 +19,7 @@ from rich.progress import track
 from gait.errors import GaitError
 from pipeline.commands.console import Console
 from pipeline.errors import ModelError, OutputError
-from pipeline.weights import encoder_file
+from pipeline.weights import DEFAULT_ENCODER, encoder_file
 
 if TYPE_CHECKING:
     from gait.encoder import Encoder
@@ -52,12 +52,12 @@ def embed(
         ),
     ],
     weights: Annotated[
-        Path,
+        str,
         typer.Option(
             help="Weights: a bundled network by name, ours (.safetensors) or an authors' "
             "checkpoint (.pt)."
         ),
-    ],
+    ] = DEFAULT_ENCODER,
     out: Annotated[
         Path, typer.Option(help="File to write: `embeddings` (N, 256, 16) float32 and `names`.")
     ] = Path("embeddings.npz"),
@@ -77,7 +77,7 @@ def embed(
         compute = np.float64 if dtype is Dtype.FLOAT64 else np.float32
         from gait.encoder import Encoder  # torch takes a second: not for `--help`
 
-        encoder = Encoder.from_weights(encoder_file(str(weights)), device=device, dtype=compute)
+        encoder = Encoder.from_weights(encoder_file(weights), device=device, dtype=compute)
         console.print(f"Encoder: {escape(encoder.description)}", soft_wrap=True)
         done = _embed_all(encoder, _with_progress(inputs, errors), console)
         if done.names:

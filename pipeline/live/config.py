@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ _SHORTEST_TOKEN = 16
 _OWN_SINKS = ("sightings.jsonl", "events.jsonl", "console")  # what every run may have
 _KEEPS_NOTHING = ("cameras", "publish", "metrics", "control_http")
 _SENDS_AWAY = ("mqtt", "webhook", "zmq")
+_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "rtp", "tcp", "file")
 
 
 class MetricsConfig(StrictModel):
@@ -289,6 +291,12 @@ def _only_reading(text: str) -> Address:
         ConfigError: It cannot be used, or has two readings.
     """
     address = Address.parse(text)
+    scheme, is_url, _ = address.url.partition("://")
+    if is_url and scheme.lower() not in _SCHEMES:
+        near = difflib.get_close_matches(scheme.lower(), _SCHEMES[:4], n=1)
+        hint = f" (did you mean {near[0]}://?)" if near else ""
+        known = ", ".join(_SCHEMES)
+        raise ConfigError(f"camera address: expected {known} or a path, got {scheme}://{hint}")
     if "://" in text and address.shown.count("@") > 1:
         raise ConfigError(
             "expected one @, between password and host, got several and a / among them: which is "

@@ -92,7 +92,11 @@ class JsonlSink(Closing):
         except OSError as error:
             if file is not None:
                 file.close()
-            words = "another process writes it" if isinstance(error, BlockingIOError) else error
+            words = (
+                "another process writes it; choose another folder, or stop that one"
+                if isinstance(error, BlockingIOError)
+                else error
+            )
             raise OutputError(f"{self._path}: cannot be opened for events: {words}") from error
         except OutputError:
             if file is not None:

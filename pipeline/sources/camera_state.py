@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import random
 import socket
 from dataclasses import dataclass
@@ -117,17 +116,13 @@ def fault_of(error: Exception, address: Address, *, waited_s: float, timeout_s: 
     if isinstance(error, FileNotFoundError):
         return Fault(f"no such device or file: {address}", is_configuration=True)
     if isinstance(error, av.error.ProtocolNotFoundError):
-        return Fault(_unknown_protocol(address), is_configuration=True)
+        scheme = urlsplit(address.url).scheme
+        return Fault(
+            f"not an address that FFmpeg can open here: {scheme}://", is_configuration=True
+        )
     if _is_unknown_host(address):
         return Fault("the host's name is not known")
     return Fault(address.without_secrets(getattr(error, "strerror", None) or error))
-
-
-def _unknown_protocol(address: Address) -> str:
-    scheme = urlsplit(address.url).scheme
-    near = difflib.get_close_matches(scheme, ("rtsp", "rtsps", "http", "https"), n=1)
-    hint = f" (did you mean {near[0]}://?)" if near else ""
-    return f"not an address that FFmpeg can open here: {scheme}://{hint}"
 
 
 def _is_unknown_host(address: Address) -> bool:

@@ -157,5 +157,10 @@ def test_wrong_usage_exits_with_2(wrong: list[str], weights: Path) -> None:
     assert CliRunner().invoke(app, arguments).exit_code == 2
 
 
-def test_weights_are_required() -> None:
-    assert CliRunner().invoke(app, ["a.npy"]).exit_code == 2
+def test_the_network_that_ships_embeds_where_none_is_named(
+    square: np.ndarray, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "walk.npy", square)
+    result = run(tmp_path / "walk.npy", "--out", tmp_path / "e.npz")
+    assert result.exit_code == 0, result.output
+    assert "trackletgait-nano.safetensors" in result.output

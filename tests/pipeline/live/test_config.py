@@ -64,6 +64,12 @@ def test_what_authorises_is_a_secret_under_any_name(tmp_path: Path) -> None:
     assert "hunter22" not in str(error.value)
 
 
+@pytest.mark.parametrize("scheme", ["rstp", "RTSPX"])
+def test_a_mistyped_scheme_is_refused_before_anything_runs(scheme: str) -> None:
+    with pytest.raises(ConfigError, match=rf"got {scheme}:// \(did you mean rtsp"):
+        config_of_addresses([f"{scheme}://guard:hunter22@h/s"])
+
+
 def test_a_password_may_lie_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "live.yaml"
     path.write_text("cameras: {gate: {url: 'rtsp://guard@h/s', password_file: /run/secrets/gate}}")

@@ -208,7 +208,8 @@ def _tiles(
     tiles = [(_length(watched), "of video watched")]
     if by_identity:
         tiles += _identity_tiles(by_identity, run, sightings)
-    return [*tiles, (str(sum(s.identity is None for s in sightings)), "tracks without an identity")]
+    nameless = sum(s.identity is None for s in sightings)
+    return [*tiles, _tile(nameless, "track without an identity", "tracks without an identity")]
 
 
 def _identity_tiles(
@@ -216,13 +217,20 @@ def _identity_tiles(
 ) -> list[tuple[str, str]]:
     several = sum(len({s.stream for s in own}) > 1 for own in by_identity.values())
     again = sum(len(own) > 1 for own in by_identity.values())
+    named = sum(s.identity is not None for s in sightings)
     tiles = [
-        (str(sum(s.identity is not None for s in sightings)), "sightings with an identity"),
-        (str(again), "people seen more than once"),
+        _tile(named, "sighting with an identity", "sightings with an identity"),
+        _tile(again, "person seen more than once", "people seen more than once"),
     ]
     if len(run.streams) > 1:
-        tiles.append((str(several), "people seen on several recordings"))
+        tiles.append(
+            _tile(several, "person seen on several recordings", "people seen on several recordings")
+        )
     return tiles
+
+
+def _tile(number: int, one: str, many: str) -> tuple[str, str]:
+    return str(number), one if number == 1 else many
 
 
 def _span(run: RunRecord, sightings: Sequence[Sighting]) -> Span:

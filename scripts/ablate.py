@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from gait.data.atomic import write_atomically
 from gait.errors import GaitError
@@ -33,6 +32,7 @@ from gait.training.observers import Observer
 from gait.training.processes import Processes, joined
 from gait.training.trainer import CHECKPOINTS, Trainer
 from gait.training.validation import validate
+from pipeline.commands.console import Console
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs" / "gait"
@@ -238,7 +238,7 @@ def main() -> int:
         console.print("Stopped; the same command goes on")
         return 130
     except GaitError as error:
-        console.print(f"Error: {error}", markup=False)
+        console.problem(error)
         return 1
     console.print(f"Done: {args.page}")
     return 0

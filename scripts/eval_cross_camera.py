@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from gait.encoder import Encoder
@@ -27,6 +26,7 @@ from gait.errors import GaitError
 from gait.synthetic.scene import draw_scene
 from gait.synthetic.scene_config import Colours, Layout, SceneConfig
 from gait.synthetic.video import write_scene
+from pipeline.commands.console import Console
 from pipeline.errors import PipelineError
 from pipeline.evaluation.cross_camera import Judged, judge
 from pipeline.evaluation.looks import looks

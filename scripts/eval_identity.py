@@ -17,13 +17,13 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from gait.encoder import Encoder
 from gait.errors import GaitError
 from gait.synthetic.scene import draw_scene
 from gait.synthetic.scene_config import Colours, Layout, SceneConfig
 from gait.synthetic.video import write_scene
+from pipeline.commands.console import Console
 from pipeline.errors import PipelineError
 from pipeline.evaluation.ablation import NO_PICTURE, PARTS, Joins, glued, interrupted, joins
 from pipeline.evaluation.case import Case

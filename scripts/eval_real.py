@@ -18,7 +18,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from gait.data.atomic import write_atomically
@@ -39,6 +38,7 @@ from gait.evaluation.openset import Estimate
 from gait.evaluation.paths import place_distances, turned_deg
 from gait.evaluation.returns import Sightings, returning
 from gait.evaluation.stretches import StretchConfig
+from pipeline.commands.console import Console
 from pipeline.errors import PipelineError
 from pipeline.evaluation.walks import Followed, follow
 from pipeline.sources.inputs import sample_path

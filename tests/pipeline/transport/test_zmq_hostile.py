@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import ConfigError, LinkError
 from pipeline.transport.envelope import Envelope, read_answer, write_frame
 from pipeline.transport.keys import ReceiverKeys, SenderKeys
-from pipeline.transport.message import encode
+from pipeline.transport.message import VERSION, encode
 from pipeline.transport.spool import Spool
 from pipeline.transport.zmq_link import SendingLink
 from tests.pipeline.transport.conftest import (
@@ -150,12 +150,12 @@ def test_a_message_of_a_newer_version_is_kept_by_its_sender(place: Place) -> Non
     receiver = place.receiver("tcp://127.0.0.1:*")
     stranger = place.stranger(receiver.endpoint)
     newer = encode(tracklet(1))
-    newer[0] = newer[0].replace(b'"version":2', b'"version":3')
+    newer[0] = newer[0].replace(b'"version":%d' % VERSION, b'"version":%d' % (VERSION + 1))
     stranger.send_multipart([envelope(1), *newer])
     assert receiver.receive(0.2) == []
     answer = read_answer(stranger.recv())
     assert (answer.done, answer.is_final) == (0, False)
-    assert "expected version 2" in str(answer.refused)
+    assert f"expected version {VERSION} " in str(answer.refused)
     stranger.send_multipart([envelope(1), *encode(tracklet(1))])  # after it was mended
     assert len(receive(receiver, 1)) == 1
 

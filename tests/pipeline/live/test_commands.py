@@ -12,9 +12,7 @@ from pipeline.errors import PipelineError
 from pipeline.live.config import load_live_config
 from pipeline.live.control import ask
 from tests.pipeline.live.conftest import Start
-from tests.pipeline.live.walkers import IN_TIME_S, write_config
-
-DEAD = "rtsp://127.0.0.1:1/s"
+from tests.pipeline.live.walkers import DEAD, IN_TIME_S, write_config
 
 
 def test_reading_the_file_again_adds_changes_and_removes_cameras_and_touches_no_other(

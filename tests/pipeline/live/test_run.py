@@ -14,10 +14,8 @@ from pipeline.errors import OutputError
 from pipeline.live.config import LiveConfig
 from pipeline.live.run import LiveRun
 from tests.pipeline.live.conftest import Start
-from tests.pipeline.live.walkers import IN_TIME_S
+from tests.pipeline.live.walkers import DEAD, IN_TIME_S
 from tests.threads import no_thread_left
-
-DEAD = "rtsp://127.0.0.1:1/s"
 
 
 def test_somebody_is_told_of_as_soon_as_recognised_and_again_when_gone(

@@ -15,6 +15,7 @@ SIZE = (160, 120)
 BOX = (60, 12, 40, 96)  # left, top, width, height
 NUM_FRAMES = 3000  # replayed by `Frame.index`, which counts on when a clip begins anew
 FPS = 25
+DEAD = "rtsp://127.0.0.1:1/s"  # nothing listens there
 IN_TIME_S = 30.0  # a run ends within 5 s by itself; a test shares the processor with others
 
 

@@ -258,8 +258,8 @@ def _print_sightings(sightings: list[Sighting]) -> None:
     for column in ("who", "where", "from", "to", "seen as", "quality"):
         table.add_column(column)
     for s in known[:_MOST_ROWS]:
-        near = "" if s.distance is None else f" (distance {s.distance:.2f})"
-        seen_as = "new" if s.is_new else f"again{near}"
+        how = "on second thoughts" if s.distance is None else f"distance {s.distance:.2f}"
+        seen_as = "new" if s.is_new else f"again ({how})"
         table.add_row(
             escape(str(s.identity)),
             escape(s.stream),
